@@ -1,0 +1,119 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/sluicehq/sluice/daemon/api"
+)
+
+func (a *app) clusterCmd() *cobra.Command {
+	cmd := group("cluster", "The S3 cluster")
+	cmd.AddCommand(a.clusterCreate(), a.clusterStatus(), a.clusterUpdate(), a.clusterDestroy())
+	return cmd
+}
+
+func (a *app) clusterCreate() *cobra.Command {
+	var in api.CreateCluster
+	var all bool
+	cmd := leaf("create NAME CONFIG_FS", "Create the S3 cluster on the daemon's drives", 2, 2, func(cmd *cobra.Command, args []string) error {
+		in.Name, in.ConfigFS = args[0], args[1]
+		c, err := a.client().CreateCluster(cmd.Context(), in)
+		if err != nil {
+			return err
+		}
+		return a.show(c, func(w io.Writer) { fmt.Fprintf(w, "S3 cluster %s created\n", c.Name) })
+	}, "add")
+	cmd.Long = "Create the S3 cluster. CONFIG_FS is .config_fs, the configuration namespace made when the first drive was formatted."
+	cmd.Flags().BoolVar(&all, "all-servers", true, "run the S3 protocol on every server")
+	cmd.Flags().StringSliceVar(&in.Domains, "domain", nil, "base domain of virtual-host style requests (repeatable)")
+	return cmd
+}
+
+func (a *app) clusterStatus() *cobra.Command {
+	return leaf("status", "Show cluster, endpoint and drives", 0, 0, func(cmd *cobra.Command, _ []string) error {
+		st, err := a.client().Status(cmd.Context())
+		if err != nil {
+			return err
+		}
+		return a.show(st, func(w io.Writer) { clusterTable(w, &st) })
+	}, "show")
+}
+
+func clusterTable(w io.Writer, st *api.Status) {
+	name, domains := "none (create one with 'ctl s3 cluster create NAME .config_fs')", ""
+	if st.Cluster != nil {
+		name, domains = st.Cluster.Name, strings.Join(st.Cluster.Domains, ", ")
+		row(w, "Cluster:", name)
+		row(w, "Config FS:", st.Cluster.ConfigFS)
+		row(w, "Region:", st.Cluster.Region)
+		row(w, "Domains:", domains)
+	} else {
+		row(w, "Cluster:", name)
+	}
+	ready := "yes"
+	if !st.Ready {
+		ready = "no"
+	}
+	row(w, "Ready:", ready)
+	row(w, "Endpoint:", strings.Join(st.Listen, ", "))
+	row(w, "TLS:", st.TLS)
+	row(w, "Buckets:", st.Buckets)
+	row(w, "Users:", st.Users)
+	row(w, "Metadata:", humanize.IBytes(uint64(st.MetaBytes)))
+	row(w, "Version:", st.Version.Version)
+	fmt.Fprintln(w)
+	row(w, "DRIVE", "PATH", "STATE", "SIZE", "USED", "FREE", "IO", "DIRECT", "ERRORS")
+	for _, d := range st.Drives {
+		direct := "no"
+		if d.Direct {
+			direct = "yes"
+		}
+		row(w, d.ID[:8], d.Path, d.State, humanize.IBytes(uint64(d.Total)), humanize.IBytes(uint64(d.Used)),
+			humanize.IBytes(uint64(d.Free)), d.Backend, direct, d.Errors)
+		if d.Error != "" {
+			row(w, "", d.Error)
+		}
+	}
+}
+
+func (a *app) clusterUpdate() *cobra.Command {
+	var domains []string
+	cmd := leaf("update", "Change the cluster's configuration", 0, 0, func(cmd *cobra.Command, _ []string) error {
+		if !cmd.Flags().Changed("domain") {
+			return usageError{fmt.Errorf("nothing to change: give --domain")}
+		}
+		var given []string
+		for _, d := range domains {
+			if d != "" { // --domain "" removes them all
+				given = append(given, d)
+			}
+		}
+		c, err := a.client().UpdateCluster(cmd.Context(), api.UpdateCluster{Domains: &given})
+		if err != nil {
+			return err
+		}
+		return a.show(c, func(w io.Writer) { fmt.Fprintf(w, "S3 cluster %s updated\n", c.Name) })
+	})
+	cmd.Flags().StringSliceVar(&domains, "domain", nil, `base domains of virtual-host style requests, replacing the present ones ("": none)`)
+	return cmd
+}
+
+func (a *app) clusterDestroy() *cobra.Command {
+	var force bool
+	cmd := leaf("destroy", "End the S3 service; buckets, objects and users are kept", 0, 0, func(cmd *cobra.Command, _ []string) error {
+		if !force && !a.confirm("Clients will get errors until a cluster is created again. Destroy the S3 cluster?") {
+			return fmt.Errorf("not destroyed")
+		}
+		if err := a.client().DestroyCluster(cmd.Context()); err != nil {
+			return err
+		}
+		return a.done("S3 cluster destroyed; buckets, objects and users are kept")
+	}, "remove")
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
+	return cmd
+}

@@ -1,0 +1,178 @@
+package api
+
+import "time"
+
+// Error codes.
+const (
+	CodeUsage       = "usage"
+	CodeDenied      = "denied"
+	CodeNotFound    = "not_found"
+	CodeExists      = "exists"
+	CodeConflict    = "conflict"
+	CodeInternal    = "internal"
+	CodeUnavailable = "unavailable"
+	CodeNoSpace     = "no_space"
+)
+
+// Error is an answer that is no success.
+type Error struct {
+	Status  int    `json:"-"`
+	Code    string `json:"code"`
+	Message string `json:"error"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Version of the daemon or of ctl.
+type Version struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"`
+	Go      string `json:"go"`
+	Format  int    `json:"format"` // on-disk format version; 0 for ctl
+}
+
+// Cluster is the cluster's configuration.
+type Cluster struct {
+	Name     string    `json:"name"`
+	ConfigFS string    `json:"config_fs"`
+	ID       string    `json:"id"`
+	Domains  []string  `json:"domains"`
+	Region   string    `json:"region"`
+	Created  time.Time `json:"created"`
+}
+
+// CreateCluster is the body of POST /v1/cluster.
+type CreateCluster struct {
+	Name     string   `json:"name"`
+	ConfigFS string   `json:"config_fs"` // ".config_fs"
+	Domains  []string `json:"domains,omitempty"`
+}
+
+// UpdateCluster is the body of PATCH /v1/cluster. A nil field stays as it is.
+type UpdateCluster struct {
+	Domains *[]string `json:"domains,omitempty"`
+}
+
+// Drive is one drive in Status.
+type Drive struct {
+	ID         string `json:"id"`
+	Path       string `json:"path"`
+	State      string `json:"state"` // "ok" or "failed"
+	Error      string `json:"error,omitempty"`
+	Total      int64  `json:"total_bytes"`
+	Used       int64  `json:"used_bytes"`
+	Free       int64  `json:"free_bytes"`
+	Backend    string `json:"backend"` // "io_uring" or "pread"
+	Direct     bool   `json:"direct"`  // O_DIRECT in force
+	Registered bool   `json:"registered_buffers"`
+	Errors     uint64 `json:"errors"`
+}
+
+// Status is the answer of GET /v1/status.
+type Status struct {
+	Version   Version   `json:"version"`
+	Started   time.Time `json:"started"`
+	Ready     bool      `json:"ready"`
+	Cluster   *Cluster  `json:"cluster"` // null before cluster create
+	Listen    []string  `json:"listen"`
+	TLS       string    `json:"tls"` // auto, required, off
+	Drives    []Drive   `json:"drives"`
+	MetaBytes int64     `json:"meta_bytes"`
+	Garbage   int64     `json:"garbage_blobs"`
+	Buckets   int       `json:"buckets"`
+	Users     int       `json:"users"`
+}
+
+// Bucket is a bucket.
+type Bucket struct {
+	Name    string    `json:"name"`
+	Owner   string    `json:"owner"`
+	Objects int64     `json:"objects"`
+	Bytes   int64     `json:"bytes"`
+	Created time.Time `json:"created"`
+}
+
+// CreateBucket is the body of POST /v1/buckets.
+type CreateBucket struct {
+	Name string `json:"name"`
+}
+
+// User is a user.
+type User struct {
+	Name     string    `json:"name"`
+	Role     string    `json:"role"`
+	Policy   string    `json:"policy"`
+	Created  time.Time `json:"created"`
+	Modified time.Time `json:"modified"`
+}
+
+// CreateUser is the body of POST /v1/users. An empty password asks the daemon
+// to generate one, which the answer then carries, once.
+type CreateUser struct {
+	Name     string `json:"name"`
+	Role     string `json:"role"`
+	Password string `json:"password,omitempty"`
+}
+
+// CreatedUser is its answer.
+type CreatedUser struct {
+	User
+	Password string `json:"password,omitempty"` // only when generated
+}
+
+// SetPassword is the body of PUT /v1/users/{name}/password.
+type SetPassword struct {
+	Password string `json:"password"`
+}
+
+// SetRole is the body of PUT /v1/users/{name}/role.
+type SetRole struct {
+	Role string `json:"role"`
+}
+
+// Policy is an IAM policy.
+type Policy struct {
+	Name       string    `json:"name"`
+	Predefined bool      `json:"predefined"`
+	Users      []string  `json:"users"`
+	Created    time.Time `json:"created,omitzero"`
+	Document   string    `json:"document"`
+}
+
+// PutPolicy is the body of POST /v1/policies.
+type PutPolicy struct {
+	Name     string `json:"name"`
+	Document string `json:"document"`
+	Replace  bool   `json:"replace,omitempty"`
+}
+
+// AttachPolicy is the body of POST /v1/policies/{name}/attach and, with an
+// empty policy name in POST /v1/policies/-/detach, of detach. User may be empty
+// when exactly one S3 user exists.
+type AttachPolicy struct {
+	User string `json:"user,omitempty"`
+}
+
+// Attachment is the answer of attach and detach.
+type Attachment struct {
+	Policy string `json:"policy"`
+	User   string `json:"user"`
+}
+
+// TLS is the answer of GET /v1/tls.
+type TLS struct {
+	Mode        string    `json:"mode"`   // auto, required, off
+	Source      string    `json:"source"` // "auto-generated" or "custom"
+	Subject     string    `json:"subject"`
+	Names       []string  `json:"names"` // DNS names and IP addresses
+	NotBefore   time.Time `json:"not_before"`
+	NotAfter    time.Time `json:"not_after"`
+	Fingerprint string    `json:"sha256_fingerprint"`
+	Certificate string    `json:"certificate_pem"`
+}
+
+// SetTLS is the body of PUT /v1/tls: PEM certificate chain and private key.
+type SetTLS struct {
+	Certificate string `json:"certificate_pem"`
+	PrivateKey  string `json:"private_key_pem"`
+}

@@ -1,0 +1,197 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/pflag"
+)
+
+// TLS modes.
+const (
+	TLSAuto     = "auto"     // HTTPS and plain HTTP on one port
+	TLSRequired = "required" // HTTPS only
+	TLSOff      = "off"      // plain HTTP only
+)
+
+// Config is the daemon's configuration.
+type Config struct {
+	Drives      []string // directories or block devices
+	Listen      []string // HOST:PORT
+	AdminSocket string
+	StateDir    string // certificate, cluster key, and metadata where no drive is a directory
+	File        string // the TOML file, if any
+	TLS         string
+
+	Region    string
+	IO        string // auto, io_uring, pread
+	Depth     int    // operations in flight per drive
+	PinCPUs   bool
+	Buffers   int64 // bytes of I/O buffers
+	InlineMax int64 // largest object kept with the metadata, bytes
+	DriveSize int64 // most bytes used per drive; 0: all but the reserve
+	Reserve   int64 // bytes of a file system left to metadata
+	Cache     int64 // metadata cache, bytes
+
+	StallTimeout    time.Duration
+	IdleTimeout     time.Duration
+	ShutdownTimeout time.Duration
+	MaxConns        int
+	MaxRequests     int
+
+	LogLevel  string // debug, info, warn, error
+	LogFormat string // text, json
+}
+
+// Default returns the configuration that holds where nothing else is said.
+func Default() Config {
+	return Config{
+		Listen:          []string{":9000"},
+		AdminSocket:     defaultSocket(),
+		StateDir:        defaultStateDir(),
+		TLS:             TLSAuto,
+		Region:          "us-east-1",
+		IO:              "auto",
+		Depth:           128,
+		PinCPUs:         true,
+		Buffers:         256 << 20,
+		InlineMax:       0,
+		Reserve:         1 << 30,
+		Cache:           32 << 20,
+		StallTimeout:    30 * time.Second,
+		IdleTimeout:     2 * time.Minute,
+		ShutdownTimeout: 30 * time.Second,
+		MaxConns:        65536,
+		MaxRequests:     4096,
+		LogLevel:        "info",
+		LogFormat:       "text",
+	}
+}
+
+func defaultSocket() string {
+	if os.Getuid() != 0 {
+		if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+			return filepath.Join(dir, "sluice", "sluiced.sock")
+		}
+	}
+	return "/run/sluice/sluiced.sock"
+}
+
+func defaultStateDir() string {
+	if os.Getuid() != 0 {
+		if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+			return filepath.Join(dir, "sluice")
+		}
+		if home, err := os.UserHomeDir(); err == nil {
+			return filepath.Join(home, ".local", "state", "sluice")
+		}
+	}
+	return "/var/lib/sluice"
+}
+
+// Flags binds c to a new flag set; c's present values are the defaults shown.
+func (c *Config) Flags() *pflag.FlagSet {
+	fs := pflag.NewFlagSet("sluiced", pflag.ContinueOnError)
+	fs.SortFlags = false
+	fs.StringSliceVar(&c.Drives, "drive", c.Drives, "`PATH` of a drive: a directory or a block device (repeatable, comma-separated)")
+	fs.StringSliceVar(&c.Listen, "listen", c.Listen, "`HOST:PORT` of the S3 endpoint (repeatable)")
+	fs.StringVar(&c.AdminSocket, "admin-socket", c.AdminSocket, "`PATH` of the admin socket")
+	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "`DIR` for the certificate and the cluster key file")
+	fs.StringVar(&c.File, "config", c.File, "TOML configuration `FILE`")
+	fs.StringVar(&c.TLS, "tls", c.TLS, "auto (HTTPS and HTTP), required (HTTPS only) or off")
+	fs.StringVar(&c.Region, "region", c.Region, "region that clients sign for")
+	fs.StringVar(&c.IO, "io", c.IO, "drive I/O: auto, io_uring or pread")
+	fs.IntVar(&c.Depth, "queue-depth", c.Depth, "operations in flight per drive (1-4096)")
+	fs.BoolVar(&c.PinCPUs, "pin-cpus", c.PinCPUs, "pin each drive's loop to a CPU where there are enough of them")
+	fs.Var((*size)(&c.Buffers), "buffer-memory", "memory for I/O buffers")
+	fs.Var((*size)(&c.InlineMax), "inline-max", "largest object kept with the metadata; 0: the built-in choice")
+	fs.Var((*size)(&c.DriveSize), "drive-size", "most bytes used per drive; 0: all there is")
+	fs.Var((*size)(&c.Reserve), "reserve", "bytes of each drive's file system left to metadata")
+	fs.Var((*size)(&c.Cache), "metadata-cache", "memory for cached metadata")
+	fs.DurationVar(&c.StallTimeout, "stall-timeout", c.StallTimeout, "a client that moves no byte for so long is dropped")
+	fs.DurationVar(&c.IdleTimeout, "idle-timeout", c.IdleTimeout, "an idle connection is closed after so long")
+	fs.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "requests in flight get so long at a stop")
+	fs.IntVar(&c.MaxConns, "max-connections", c.MaxConns, "open connections")
+	fs.IntVar(&c.MaxRequests, "max-requests", c.MaxRequests, "requests in flight; more answer SlowDown")
+	fs.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
+	fs.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
+	return fs
+}
+
+// size is a number of bytes as people write it: 4096, 64KiB, 1GB.
+type size int64
+
+func (s *size) String() string { return humanize.IBytes(uint64(*s)) }
+func (s *size) Type() string   { return "SIZE" }
+
+// Set implements pflag.Value.
+func (s *size) Set(text string) error {
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n > 1<<62 {
+		return fmt.Errorf("%q is no size (say 64MiB or 1GB)", text)
+	}
+	*s = size(n)
+	return nil
+}
+
+// Validate checks what no single flag can.
+func (c *Config) Validate() error {
+	switch {
+	case len(c.Drives) == 0:
+		return fmt.Errorf("no drive given: --drive PATH names a directory or block device to store objects on")
+	case !oneOf(c.TLS, TLSAuto, TLSRequired, TLSOff):
+		return fmt.Errorf("tls: %q is not auto, required or off", c.TLS)
+	case !oneOf(c.IO, "auto", "io_uring", "pread"):
+		return fmt.Errorf("io: %q is not auto, io_uring or pread", c.IO)
+	case !oneOf(c.LogLevel, "debug", "info", "warn", "error"):
+		return fmt.Errorf("log-level: %q is not debug, info, warn or error", c.LogLevel)
+	case !oneOf(c.LogFormat, "text", "json"):
+		return fmt.Errorf("log-format: %q is not text or json", c.LogFormat)
+	case c.Depth < 1 || c.Depth > 4096:
+		return fmt.Errorf("queue-depth: %d is not within 1-4096", c.Depth)
+	case c.Buffers < 16<<20:
+		return fmt.Errorf("buffer-memory: %s is below 16 MiB", humanize.IBytes(uint64(c.Buffers)))
+	case c.InlineMax > 1<<20:
+		return fmt.Errorf("inline-max: %s is above 1 MiB", humanize.IBytes(uint64(c.InlineMax)))
+	case c.MaxConns < 1 || c.MaxRequests < 1:
+		return fmt.Errorf("max-connections and max-requests must be at least 1")
+	case c.StallTimeout <= 0 || c.IdleTimeout <= 0 || c.ShutdownTimeout <= 0:
+		return fmt.Errorf("timeouts must be positive")
+	case len(c.Listen) == 0:
+		return fmt.Errorf("listen: no address given")
+	}
+	return c.validateDrives()
+}
+
+func (c *Config) validateDrives() error {
+	seen := make(map[string]bool, len(c.Drives))
+	for _, path := range c.Drives {
+		clean, err := filepath.Abs(path)
+		if err != nil || path == "" {
+			return fmt.Errorf("drive: %q is no path", path)
+		}
+		if seen[clean] {
+			return fmt.Errorf("drive: %s is given twice", clean)
+		}
+		seen[clean] = true
+	}
+	return nil
+}
+
+func oneOf(s string, options ...string) bool {
+	for _, o := range options {
+		if s == o {
+			return true
+		}
+	}
+	return false
+}
+
+// envName is the environment variable of a flag.
+func envName(flag string) string {
+	return "SLUICE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}

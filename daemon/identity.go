@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/sluicehq/sluice/engine"
+	"github.com/sluicehq/sluice/engine/drive"
+	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/engine/seal"
+)
+
+// Documents of the configuration namespace that the daemon itself keeps. Users
+// and policies are package iam's.
+const (
+	docIdentity = "system/identity" // {"id": 32 hex digits}: the cluster id on every drive
+	docKey      = "system/key"      // {"fingerprint": …} of the cluster key file
+	docCluster  = "system/cluster"  // api.Cluster
+	docDrives   = "drives/"         // + drive id: {"path": …, "added": …}
+)
+
+type identityDoc struct {
+	ID string `json:"id"`
+}
+
+type keyDoc struct {
+	Fingerprint string `json:"fingerprint"`
+}
+
+type driveDoc struct {
+	Path  string    `json:"path"`
+	Added time.Time `json:"added"`
+}
+
+// makeDirs makes the daemon's own directories, readable by nobody else.
+func makeDirs(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clusterID returns the identity of the cluster, making it in a new store. It
+// is durable before the first drive is formatted with it.
+func clusterID(ctx context.Context, store meta.Store) (id [16]byte, err error) {
+	var doc identityDoc
+	found, err := meta.GetDoc(store, 0, 0, docIdentity)
+	switch {
+	case err == nil:
+		if err := json.Unmarshal(found.Value, &doc); err != nil {
+			return id, fmt.Errorf("cluster identity: %w", err)
+		}
+		if n, err := hex.Decode(id[:], []byte(doc.ID)); err != nil || n != len(id) {
+			return id, fmt.Errorf("cluster identity: %q is no id", doc.ID)
+		}
+		return id, nil
+	case !errors.Is(err, meta.ErrNoDoc):
+		return id, fmt.Errorf("cluster identity: %w", err)
+	}
+	rand.Read(id[:])
+	value, err := json.Marshal(identityDoc{ID: hex.EncodeToString(id[:])})
+	if err != nil {
+		return id, err
+	}
+	return id, store.Mutate(ctx, 0, &meta.PutDoc{Path: docIdentity, Value: value})
+}
+
+// rememberDrives records new drives and tells of missing ones.
+func rememberDrives(ctx context.Context, docs *engine.Docs, drives []*drive.Drive, locs []location, log *slog.Logger) error {
+	known, err := docs.List(ctx, docDrives)
+	if err != nil {
+		return err
+	}
+	missing := make(map[string]driveDoc, len(known))
+	for _, doc := range known {
+		var dd driveDoc
+		if err := json.Unmarshal(doc.Value, &dd); err != nil {
+			return fmt.Errorf("%s: %w", doc.Path, err)
+		}
+		missing[strings.TrimPrefix(doc.Path, docDrives)] = dd
+	}
+	for i, d := range drives {
+		id := d.ID().String()
+		old, ok := missing[id]
+		delete(missing, id)
+		if ok && old.Path == locs[i].path {
+			continue
+		}
+		if !ok {
+			old.Added = time.Now().UTC()
+		}
+		old.Path = locs[i].path
+		value, err := json.Marshal(old)
+		if err != nil {
+			return err
+		}
+		if _, err := docs.Put(ctx, docDrives+id, value, -1); err != nil {
+			return err
+		}
+	}
+	for id, dd := range missing {
+		log.Error("a drive of this cluster is missing: objects on it cannot be read", "id", id, "last_path", dd.Path)
+	}
+	return nil
+}
+
+// checkKey refuses a cluster key file other than the one that sealed the
+// secrets: with it every user would be locked out for no visible reason.
+func checkKey(ctx context.Context, docs *engine.Docs, key *seal.Key) error {
+	found, err := docs.Get(ctx, docKey)
+	if engine.KindOf(err) == engine.NoDoc {
+		value, err := json.Marshal(keyDoc{Fingerprint: key.Fingerprint()})
+		if err != nil {
+			return err
+		}
+		_, err = docs.Put(ctx, docKey, value, 0)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	var doc keyDoc
+	if err := json.Unmarshal(found.Value, &doc); err != nil {
+		return fmt.Errorf("%s: %w", docKey, err)
+	}
+	if doc.Fingerprint != key.Fingerprint() {
+		return fmt.Errorf("the cluster key file is not the one this cluster was made with (fingerprint %s, want %s): restore cluster.key in the state directory", key.Fingerprint(), doc.Fingerprint)
+	}
+	return nil
+}
+
+// iamDocs gives package iam its documents.
+type iamDocs struct{ docs *engine.Docs }
+
+func (a iamDocs) Get(ctx context.Context, path string) ([]byte, int64, bool, error) {
+	doc, err := a.docs.Get(ctx, path)
+	if engine.KindOf(err) == engine.NoDoc {
+		return nil, 0, false, nil
+	}
+	return doc.Value, doc.Rev, err == nil, err
+}
+
+func (a iamDocs) List(ctx context.Context, prefix string, fn func(string, []byte, int64) error) error {
+	docs, err := a.docs.List(ctx, prefix)
+	if err != nil {
+		return err
+	}
+	for _, doc := range docs {
+		if err := fn(doc.Path, doc.Value, doc.Rev); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a iamDocs) Put(ctx context.Context, path string, value []byte, ifRev int64) (int64, error) {
+	return a.docs.Put(ctx, path, value, ifRev)
+}
+
+func (a iamDocs) Delete(ctx context.Context, path string, ifRev int64) error {
+	return a.docs.Delete(ctx, path, ifRev)
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/valyala/fasthttp"
+
+	"github.com/sluicehq/sluice/engine"
+)
+
+// readiness is whether the daemon takes requests.
+type readiness struct{ on atomic.Bool }
+
+func (r *readiness) set(on bool) { r.on.Store(on) }
+func (r *readiness) get() bool   { return r.on.Load() }
+
+// servicePage answers the paths below "/-/": live and ready for load balancers,
+// metrics for Prometheus. They carry no secret and need no signature.
+func (d *daemon) servicePage(ctx *fasthttp.RequestCtx) {
+	if !ctx.IsGet() && !ctx.IsHead() {
+		ctx.Error("method not allowed\n", fasthttp.StatusMethodNotAllowed)
+		return
+	}
+	switch string(ctx.Path()) {
+	case "/-/live":
+		ctx.SetContentType("text/plain; charset=utf-8")
+		ctx.SetBodyString("live\n")
+	case "/-/ready":
+		d.readyPage(ctx)
+	case "/-/metrics":
+		ctx.SetContentType("text/plain; version=0.0.4; charset=utf-8")
+		ctx.SetBody(d.appendMetrics(nil))
+	default:
+		ctx.Error("not found\n", fasthttp.StatusNotFound)
+	}
+}
+
+// readyPage answers 200 while S3 requests would be served: not while starting
+// or stopping, not before a cluster exists, not with a failed drive only.
+func (d *daemon) readyPage(ctx *fasthttp.RequestCtx) {
+	ctx.SetContentType("text/plain; charset=utf-8")
+	why := ""
+	switch {
+	case !d.ready.get():
+		why = "starting or stopping"
+	case d.clusters.view() == nil:
+		why = "no S3 cluster has been created"
+	case !d.anyDrive():
+		why = "no drive in service"
+	}
+	if why != "" {
+		ctx.Error("not ready: "+why+"\n", fasthttp.StatusServiceUnavailable)
+		return
+	}
+	ctx.SetBodyString("ready\n")
+}
+
+func (d *daemon) anyDrive() bool {
+	return slices.ContainsFunc(d.engine.Status().Drives, driveOK)
+}
+
+// appendMetrics renders every metric in Prometheus' text format.
+func (d *daemon) appendMetrics(dst []byte) []byte {
+	dst = d.s3.AppendMetrics(dst)
+	var buf bytes.Buffer
+	metrics.WriteProcessMetrics(&buf)
+	st := d.engine.Status()
+	for i, dr := range st.Drives {
+		label := fmt.Sprintf("{drive=%q,path=%q}", dr.ID.String(), d.locs[i].path)
+		up := 1
+		if !driveOK(dr) {
+			up = 0
+		}
+		for _, m := range []struct {
+			name  string
+			value any
+		}{
+			{"sluice_drive_up", up},
+			{"sluice_drive_total_bytes", dr.Total},
+			{"sluice_drive_used_bytes", dr.Used},
+			{"sluice_drive_free_bytes", dr.Free},
+			{"sluice_drive_reads_total", dr.Stats.Reads},
+			{"sluice_drive_writes_total", dr.Stats.Writes},
+			{"sluice_drive_syncs_total", dr.Stats.Syncs},
+			{"sluice_drive_read_bytes_total", dr.Stats.ReadBytes},
+			{"sluice_drive_written_bytes_total", dr.Stats.WriteBytes},
+			{"sluice_drive_errors_total", dr.Stats.Errors},
+			{"sluice_drive_ring_enters_total", dr.Stats.Enters},
+			{"sluice_drive_in_flight", dr.Stats.InFlight},
+		} {
+			fmt.Fprintf(&buf, "%s%s %v\n", m.name, label, m.value)
+		}
+	}
+	fmt.Fprintf(&buf, "sluice_buffers_in_use_bytes %d\n", d.arena.InUse())
+	fmt.Fprintf(&buf, "sluice_metadata_bytes %d\n", st.MetaBytes)
+	fmt.Fprintf(&buf, "sluice_garbage_blobs %d\n", st.Garbage)
+	fmt.Fprintf(&buf, "sluice_readers %d\n", st.Readers)
+	fmt.Fprintf(&buf, "sluice_purged_blobs_total %d\n", st.Purged)
+	d.certMetric(&buf)
+	names := make([]string, 0, len(st.MetaMetrics))
+	for name := range st.MetaMetrics {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		fmt.Fprintf(&buf, "sluice_metadata_%s %v\n", strings.TrimPrefix(name, "metadata_"), st.MetaMetrics[name])
+	}
+	return append(dst, buf.Bytes()...)
+}
+
+func (d *daemon) certMetric(w io.Writer) {
+	if d.certs == nil {
+		return
+	}
+	left := time.Until(d.certs.current.Load().tls.Leaf.NotAfter)
+	fmt.Fprintf(w, "sluice_certificate_expires_seconds %d\n", int64(left.Seconds()))
+}
+
+func driveOK(s engine.DriveStatus) bool { return s.Err == nil }

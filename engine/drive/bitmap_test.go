@@ -1,0 +1,200 @@
+package drive
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// model is the obvious implementation of bitmap.
+type model []bool // in use
+
+func (m model) free() (n int64) {
+	for _, used := range m {
+		if !used {
+			n++
+		}
+	}
+	return n
+}
+
+func (m model) longest() (best int64) {
+	var n int64
+	for _, used := range m {
+		if n++; used {
+			n = 0
+		}
+		best = max(best, n)
+	}
+	return best
+}
+
+func (m model) mark(r run, used bool) {
+	for i := r.start; i < r.start+r.n; i++ {
+		m[i] = used
+	}
+}
+
+func TestBitmapAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := bitmap{limit: 1 << 40}
+		var m model
+		var held [][]run
+		extend := func(t *rapid.T, n int64) {
+			b.extend(b.units + n)
+			m = append(m, make(model, n)...)
+		}
+		extend(t, rapid.Int64Range(1, 3*groupUnits).Draw(t, "units"))
+		t.Repeat(map[string]func(*rapid.T){
+			"extend": func(t *rapid.T) {
+				if len(m) < 4*groupUnits {
+					extend(t, rapid.Int64Range(1, groupUnits).Draw(t, "more"))
+				}
+			},
+			"take": func(t *rapid.T) {
+				n := rapid.OneOf(rapid.Int64Range(1, 20), rapid.Int64Range(1, 2*groupUnits)).Draw(t, "n")
+				most := rapid.SampledFrom([]int{1, 2, 16, 4096}).Draw(t, "runs")
+				runs := b.take(n, most)
+				if runs == nil {
+					if m.longest() >= n {
+						t.Fatalf("refused %d units though a run of %d is free", n, m.longest())
+					}
+					if m.free() >= n && most == 4096 && m.free() < 4096 {
+						t.Fatalf("refused %d units though %d are free", n, m.free())
+					}
+					return
+				}
+				if m.longest() >= n && len(runs) != 1 {
+					t.Fatalf("scattered %d units over %d runs though a run of %d is free", n, len(runs), m.longest())
+				}
+				if len(runs) > most {
+					t.Fatalf("%d runs, at most %d wanted", len(runs), most)
+				}
+				var got, end int64
+				for _, r := range runs {
+					if r.n < 1 || r.start < end {
+						t.Fatalf("runs not ascending: %v", runs)
+					}
+					end = r.start + r.n
+					for i := r.start; i < end; i++ {
+						if m[i] {
+							t.Fatalf("unit %d handed out twice", i)
+						}
+					}
+					m.mark(r, true)
+					got += r.n
+				}
+				if got != n {
+					t.Fatalf("got %d units, want %d", got, n)
+				}
+				held = append(held, runs)
+			},
+			"free": func(t *rapid.T) {
+				if len(held) == 0 {
+					return
+				}
+				i := rapid.IntRange(0, len(held)-1).Draw(t, "which")
+				for _, r := range held[i] {
+					if !b.allUsed(r.start, r.n) {
+						t.Fatalf("run %v not in use", r)
+					}
+					// Give back every other unit sometimes: that fragments.
+					if r.n > 2 && r.n < 2000 && rapid.Bool().Draw(t, "comb") {
+						for u := r.start; u < r.start+r.n; u++ {
+							if u%2 == 0 {
+								b.clear(u, 1)
+								m[u] = false
+							}
+						}
+						continue
+					}
+					b.clear(r.start, r.n)
+					m.mark(r, false)
+				}
+				held = append(held[:i], held[i+1:]...)
+			},
+			"": func(t *rapid.T) {
+				if b.free() != m.free() {
+					t.Fatalf("free %d, model %d", b.free(), m.free())
+				}
+				var sum int64
+				for _, g := range b.groups {
+					sum += int64(g.free)
+				}
+				if sum != m.free() {
+					t.Fatalf("groups say %d free, model %d", sum, m.free())
+				}
+			},
+		})
+	})
+}
+
+func TestBitmapSummary(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := bitmap{limit: 1 << 40}
+		b.extend(groupUnits)
+		m := make(model, groupUnits)
+		for range rapid.IntRange(0, 30).Draw(t, "runs") {
+			start := rapid.Int64Range(0, groupUnits-1).Draw(t, "start")
+			n := rapid.Int64Range(1, min(200, groupUnits-start)).Draw(t, "n")
+			if b.allFree(start, n) {
+				b.set(start, n)
+				m.mark(run{start, n}, true)
+			}
+		}
+		g := b.groups[0]
+		g.refresh()
+		prefix, suffix := 0, 0
+		for prefix < groupUnits && !m[prefix] {
+			prefix++
+		}
+		for suffix < groupUnits && !m[groupUnits-1-suffix] {
+			suffix++
+		}
+		if g.prefix != prefix || g.suffix != suffix || int64(g.longest) != m.longest() {
+			t.Fatalf("summary %d/%d/%d, model %d/%d/%d", g.prefix, g.longest, g.suffix, prefix, m.longest(), suffix)
+		}
+	})
+}
+
+func TestBitmapLimit(t *testing.T) {
+	b := bitmap{limit: 10}
+	b.extend(100)
+	if b.take(11, 1) != nil {
+		t.Fatal("took more than the limit")
+	}
+	if b.take(10, 1) == nil || b.take(1, 1) != nil {
+		t.Fatal("limit not exact")
+	}
+	b.clear(0, 1)
+	if b.take(1, 1) == nil {
+		t.Fatal("freed unit not available")
+	}
+}
+
+// BenchmarkTake takes and gives back one unit on a 1 TiB drive that is full but
+// for single scattered units.
+func BenchmarkTake(b *testing.B) {
+	for _, bench := range []struct {
+		name string
+		comb int64 // every comb'th unit is free
+		n    int64
+	}{{"empty/1", 1, 1}, {"empty/257", 1, 257}, {"fragmented/1", 64, 1}, {"fragmented/16", 64, 16}} {
+		b.Run(bench.name, func(b *testing.B) {
+			m := bitmap{limit: maxUnits}
+			m.extend(maxUnits)
+			if bench.comb > 1 {
+				m.set(0, maxUnits)
+				for u := int64(0); u < maxUnits; u += bench.comb {
+					m.clear(u, 1)
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				for _, r := range m.take(bench.n, MaxExtents) {
+					m.clear(r.start, r.n)
+				}
+			}
+		})
+	}
+}

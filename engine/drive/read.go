@@ -1,0 +1,199 @@
+package drive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/sluicehq/sluice/engine/layout"
+)
+
+// Reader streams verified payload bytes of one fragment. It is for one
+// goroutine at a time.
+type Reader struct {
+	d      *Drive
+	blob   layout.BlobID
+	size   int64
+	cursor extentCursor
+	next   int64 // payload offset of the first byte not planned yet
+	end    int64 // payload offset of the first byte not wanted
+
+	cur, ahead *transfer
+	plan       framePlan // of ahead, while it is flying
+	ready      []byte    // verified bytes in cur that were not handed out yet
+	err        error     // sticky
+}
+
+var errReaderClosed = errors.New("drive: reader is closed")
+
+// OpenFragment prepares to read payload bytes [off, off+n) of a fragment of
+// size payload bytes. It reads and verifies the first frame before it returns,
+// so that most errors surface before a response has begun. The Reader uses exts
+// until it is closed; they must not be freed before. ErrRange: the range is not
+// within the fragment; ErrCorrupt: what the drive holds is not what was
+// written. With n 0 the Reader is empty and nothing is read.
+func (d *Drive) OpenFragment(ctx context.Context, blob layout.BlobID, exts []layout.Extent, size, off, n int64) (*Reader, error) {
+	if size < 1 || size > MaxFragment || off < 0 || n < 0 || off > size || n > size-off {
+		return nil, fmt.Errorf("%w: bytes %d+%d of %d", ErrRange, off, n, size)
+	}
+	if err := d.checkExtents(exts, DiskSize(size)); err != nil {
+		return nil, err
+	}
+	r := &Reader{d: d, blob: blob, size: size, cursor: extentCursor{exts: exts}, next: off, end: off + n}
+	if n == 0 {
+		return r, nil
+	}
+	t, err := d.buffer(ctx, r.bufferSize())
+	if err != nil {
+		return nil, err
+	}
+	r.ahead = t
+	r.fetch()
+	if err := r.advance(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// bufferSize returns the bytes of buffer that the largest frame still to be
+// planned needs.
+func (r *Reader) bufferSize() int {
+	most := 0
+	for off, frames := r.next, 0; off < r.end && frames < 3; frames++ { // the third on are like the second
+		p := planFrame(r.size, off, r.end)
+		most = max(most, p.end)
+		off += int64(p.hi - p.lo)
+	}
+	return most
+}
+
+// fetch starts reading the next frame into r.ahead.
+func (r *Reader) fetch() {
+	r.plan = planFrame(r.size, r.next, r.end)
+	r.next += int64(r.plan.hi - r.plan.lo)
+	r.plan.fetch(r.ahead, &r.cursor)
+	r.ahead.submit(r.d.dev)
+}
+
+// advance makes the next frame ready and starts the one after it when there is
+// a second buffer to be had. io.EOF: there is none.
+func (r *Reader) advance() error {
+	if r.err != nil {
+		return r.err
+	}
+	if r.ahead == nil || !r.ahead.flying {
+		if r.next >= r.end {
+			r.err = io.EOF
+			return r.err
+		}
+		if r.ahead == nil {
+			r.ahead, r.cur = r.cur, nil
+		}
+		r.fetch()
+	}
+	if r.ready, r.err = r.d.finish(r.ahead, &r.plan, r.blob, r.size); r.err != nil {
+		return r.err
+	}
+	r.cur, r.ahead = r.ahead, r.cur
+	if r.next < r.end {
+		if r.ahead == nil {
+			if buf, err := r.d.arena.TryGet(r.bufferSize()); err == nil {
+				r.ahead = r.d.newTransfer(buf)
+			}
+		}
+		if r.ahead != nil {
+			r.fetch()
+		}
+	} else if r.ahead != nil {
+		r.d.release(r.ahead) // do not hold it while a slow client takes the last frame
+		r.ahead = nil
+	}
+	return nil
+}
+
+// finish waits for a planned frame and returns its wanted payload, verified. A
+// frame that does not verify is read once more, for the fault may have been on
+// the way and not on the drive.
+func (d *Drive) finish(t *transfer, p *framePlan, blob layout.BlobID, size int64) ([]byte, error) {
+	for again := false; ; again = true {
+		if err := t.wait(); err != nil {
+			return nil, fmt.Errorf("drive %s: read of blob %s at %d: %w", d.id, blob, t.offset(), err)
+		}
+		payload, err := p.verify(t.buf.Bytes(), d.id, blob, size)
+		if err == nil {
+			if again {
+				d.log.Warn("frame verified when read again", "drive", d.id, "blob", blob, "frame", p.index, "offset", t.offset())
+			}
+			return payload, nil
+		}
+		if again {
+			d.corrupt.Add(1)
+			d.log.Error("corrupt frame", "drive", d.id, "blob", blob, "frame", p.index, "offset", t.offset(), "err", err)
+			return nil, fmt.Errorf("%w: drive %s, offset %d, blob %s, frame %d: %w", ErrCorrupt, d.id, t.offset(), blob, p.index, err)
+		}
+		d.rereads.Add(1)
+		t.submit(d.dev)
+	}
+}
+
+// WriteTo writes the bytes to w, straight from the aligned buffers, reading
+// ahead one frame. Nothing unverified is ever written.
+func (r *Reader) WriteTo(w io.Writer) (int64, error) {
+	var total int64
+	for {
+		if len(r.ready) == 0 {
+			switch err := r.advance(); err {
+			case nil:
+			case io.EOF:
+				return total, nil
+			default:
+				return total, err
+			}
+		}
+		n, err := w.Write(r.ready)
+		n = max(0, min(n, len(r.ready)))
+		r.ready = r.ready[n:]
+		total += int64(n)
+		if err == nil && len(r.ready) > 0 {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// Read implements io.Reader (it copies; WriteTo does not).
+func (r *Reader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if len(r.ready) == 0 {
+		if err := r.advance(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, r.ready)
+	r.ready = r.ready[n:]
+	return n, nil
+}
+
+// Close waits for reads in flight and releases the buffers. It may be called
+// at any time; calls after the first do nothing.
+func (r *Reader) Close() error {
+	if r.err == errReaderClosed {
+		return nil
+	}
+	for _, t := range []*transfer{r.cur, r.ahead} {
+		if t != nil {
+			t.wait() // nobody wants the bytes any more, so the outcome is of no interest
+			r.d.release(t)
+		}
+	}
+	r.cur, r.ahead, r.ready, r.err = nil, nil, nil, errReaderClosed
+	r.next = math.MaxInt64
+	return nil
+}

@@ -1,0 +1,160 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sluicehq/sluice/engine/drive"
+	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/ioring"
+)
+
+// Limits of S3 (Amazon S3 User Guide, "Multipart upload limits", "Creating
+// object key names").
+const (
+	MaxKeyBytes   = 1024
+	MaxObjectSize = 5 << 40
+	MaxPutSize    = 5 << 30 // one PutObject or UploadPart
+	MaxParts      = 10000
+	MinPartSize   = 5 << 20
+)
+
+// Defaults of Config.
+const (
+	// DefaultInlineMax was chosen by measurement: see ARCHITECTURE.md.
+	DefaultInlineMax    = 32 << 10
+	DefaultGrace        = 5 * time.Second
+	DefaultWriteBuffers = 32 << 20
+)
+
+// Config of Open. The engine owns Drives and Store from then on.
+type Config struct {
+	Drives []*drive.Drive
+	Store  meta.Store
+	// InlineMax is the largest payload, in bytes, kept with the metadata.
+	// 0: DefaultInlineMax. Range 1…1 MiB.
+	InlineMax int64
+	// WriteBuffers is the most bytes of the drives' arena that writes hold at a
+	// time; more writes wait. Give it half the arena: copies need the rest to
+	// make progress. 0: DefaultWriteBuffers; at least ioring.LargeBuffer.
+	WriteBuffers int64
+	// Grace is how long the data of replaced and deleted objects is kept at
+	// least; readers in flight hold theirs longer. 0: 5 s.
+	Grace time.Duration
+	// MetaFree returns the bytes left to the metadata store, which must not
+	// run full: below MetaReserve, writes answer NoSpace. nil: unlimited.
+	MetaFree    func() (int64, error)
+	MetaReserve int64
+	Now         func() time.Time // nil: time.Now
+	Logger      *slog.Logger
+}
+
+// complete fills in the defaults and checks the ranges.
+func (c *Config) complete() error {
+	if c.InlineMax == 0 {
+		c.InlineMax = DefaultInlineMax
+	}
+	if c.InlineMax < 1 || c.InlineMax > heapBuf {
+		return fmt.Errorf("InlineMax is %d; it must be 1…%d", c.InlineMax, heapBuf)
+	}
+	if c.WriteBuffers == 0 {
+		c.WriteBuffers = DefaultWriteBuffers
+	}
+	c.WriteBuffers = max(c.WriteBuffers, ioring.LargeBuffer)
+	if c.Grace == 0 {
+		c.Grace = DefaultGrace
+	}
+	if c.Grace < 0 {
+		return fmt.Errorf("Grace is %s", c.Grace)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Store == nil {
+		return errors.New("no store")
+	}
+	return nil
+}
+
+// Engine is an open object store. Its methods are safe for concurrent use.
+type Engine struct {
+	cfg     Config
+	store   meta.Store
+	log     *slog.Logger
+	minPart int64 // MinPartSize, but for tests
+
+	drives    *driveSet
+	buckets   bucketCache
+	epochs    epochs
+	pins      pins
+	gate      *gate
+	payloads  *heap // inline payloads on their way in
+	frames    *heap // frames of objects being copied
+	writers   *semaphore.Weighted
+	metaSpace metaSpace
+	purger    *purger
+	recovered recovery
+
+	closing sync.Once
+	closed  error
+}
+
+// Open claims the extents that the metadata names on the drives, and starts
+// the purger. A blob that names an absent drive does not fail Open: reads of it
+// answer Unavailable. Two blobs that claim the same bytes do, and so does one
+// that lies outside its drive: something has gone wrong that more writes would
+// make worse. When Open fails, Drives and Store remain the caller's.
+func Open(ctx context.Context, cfg Config) (*Engine, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, wrap("open", err)
+	}
+	drives, err := newDriveSet(cfg.Drives)
+	if err != nil {
+		return nil, wrap("open", err)
+	}
+	e := &Engine{
+		cfg: cfg, store: cfg.Store, log: cfg.Logger, minPart: MinPartSize,
+		drives: drives, gate: newGate(), payloads: newHeap(), frames: newHeap(),
+		writers:   semaphore.NewWeighted(cfg.WriteBuffers),
+		metaSpace: metaSpace{free: cfg.MetaFree, reserve: cfg.MetaReserve},
+	}
+	e.purger = newPurger(e)
+	if err := e.recover(ctx); err != nil {
+		return nil, wrap("open", err)
+	}
+	go e.purger.run()
+	return e, nil
+}
+
+// Close refuses new work, waits for work in flight until ctx is done, and
+// closes store and drives. Objects that are open count as work in flight. When
+// ctx ends first, nothing is closed, for that would pull the memory from under
+// transfers; the process may exit, which is as safe as a crash, or Close again.
+func (e *Engine) Close(ctx context.Context) error {
+	if err := e.gate.close(ctx); err != nil {
+		return wrap("close", err)
+	}
+	e.closing.Do(func() {
+		e.purger.close()
+		errs := []error{e.store.Close()}
+		for _, d := range e.drives.all {
+			errs = append(errs, d.Close())
+		}
+		e.closed = wrap("close", errors.Join(errs...))
+	})
+	return e.closed
+}
+
+func (e *Engine) now() time.Time { return e.cfg.Now() }
+
+// due returns when data replaced at now may be purged.
+func (e *Engine) due(now time.Time) int64 { return now.Add(e.cfg.Grace).UnixNano() }

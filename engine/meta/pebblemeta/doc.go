@@ -1,0 +1,18 @@
+// Package pebblemeta is the meta.Store on one Pebble, and the only importer of
+// Pebble.
+//
+// Invariants:
+//
+//   - One goroutine, the committer, applies commands, so each sees the state
+//     that all before it left. A command's writes are buffered and join the
+//     batch only when it returned nil.
+//   - A batch carries the applied index with the data and is committed with a
+//     synced write-ahead log. A second goroutine, the syncer, waits for the
+//     syncs in order and answers; meanwhile the committer builds the next batch.
+//     No command is answered before every batch whose effects it could have seen
+//     is durable, not even one that failed.
+//   - A failed sync is final: the store answers ErrUnknownOutcome to whatever
+//     was under way and ErrClosed to everything after. Nothing is retried.
+//   - Values of minSeparated bytes and up live in Pebble's blob files, which
+//     compactions of keys do not rewrite.
+package pebblemeta

@@ -1,0 +1,135 @@
+package pebblemeta
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+const (
+	defaultCache = 32 << 20
+	memTable     = 16 << 20
+	// minSeparated is the size from which a value goes to a blob file. Heads and
+	// back-references stay below it, most inline payloads are above.
+	minSeparated = 1 << 10
+	// bloomBits per key make about 1 % false positives.
+	bloomBits = 10
+)
+
+// Options of Open.
+type Options struct {
+	FS        vfs.FS // nil: the operating system's
+	CacheSize int64  // block cache, bytes; 0: 32 MiB
+	Logger    *slog.Logger
+}
+
+func (s *Store) pebbleOptions(o Options) *pebble.Options {
+	po := &pebble.Options{
+		FS:        o.FS,
+		CacheSize: o.CacheSize,
+		Logger:    pebbleLogger{s},
+		Merger:    counterMerger(),
+		// The oldest version with value separation is also the newest there is.
+		FormatMajorVersion:          pebble.FormatValueSeparation,
+		MemTableSize:                memTable,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       64,
+		LBaseMaxBytes:               64 << 20,
+		MaxOpenFiles:                1000,
+		BytesPerSync:                512 << 10,
+		WALBytesPerSync:             0, // every batch is synced
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { s.log.Error("metadata: background error", "err", err) },
+			DataCorruption: func(info pebble.DataCorruptionInfo) {
+				s.log.Error("metadata: corruption", "what", fmt.Sprint(info))
+			},
+			DiskSlow: func(info pebble.DiskSlowInfo) {
+				s.log.Warn("metadata: slow disk", "what", fmt.Sprint(info))
+			},
+			WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
+				s.stalls.Add(1)
+				s.log.Warn("metadata: write stall", "reason", info.Reason)
+			},
+		},
+	}
+	if po.FS == nil {
+		po.FS = vfs.Default
+	}
+	if po.CacheSize == 0 {
+		po.CacheSize = defaultCache
+	}
+	for i := range po.Levels {
+		po.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
+		po.Levels[i].BlockSize = 16 << 10
+		po.Levels[i].IndexBlockSize = 128 << 10
+	}
+	po.TargetFileSizes[0] = 4 << 20
+	po.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
+		return pebble.ValueSeparationPolicy{
+			Enabled:               true,
+			MinimumSize:           minSeparated,
+			MaxBlobReferenceDepth: 10,
+			RewriteMinimumAge:     5 * time.Minute,
+			TargetGarbageRatio:    0.2,
+		}
+	}
+	return po
+}
+
+// counterMerger sums counters: 8 bytes, big-endian, two's complement. Its name
+// is part of the disk format.
+func counterMerger() *pebble.Merger {
+	return &pebble.Merger{
+		Name: "sluice.counter.1",
+		Merge: func(_, value []byte) (pebble.ValueMerger, error) {
+			m := new(counterSum)
+			return m, m.add(value)
+		},
+	}
+}
+
+type counterSum struct{ sum uint64 }
+
+func (m *counterSum) add(v []byte) error {
+	if len(v) != 8 {
+		return fmt.Errorf("metadata: counter of %d bytes", len(v))
+	}
+	m.sum += binary.BigEndian.Uint64(v)
+	return nil
+}
+
+func (m *counterSum) MergeNewer(v []byte) error { return m.add(v) }
+func (m *counterSum) MergeOlder(v []byte) error { return m.add(v) }
+
+func (m *counterSum) Finish(bool) ([]byte, io.Closer, error) {
+	return binary.BigEndian.AppendUint64(nil, m.sum), nil, nil
+}
+
+// pebbleLogger passes Pebble's messages on.
+type pebbleLogger struct{ s *Store }
+
+func (l pebbleLogger) Infof(format string, args ...any) {
+	l.s.log.Debug(fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLogger) Errorf(format string, args ...any) {
+	l.s.log.Error(fmt.Sprintf(format, args...))
+}
+
+// Fatalf must not return: Pebble's state is undefined behind it. Instead of
+// ending the process it takes the store out of service, which wakes every
+// caller, and parks the goroutine for good. Reads that need nothing of the
+// parked goroutine go on.
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	l.s.fatal.Store(true)
+	l.s.die(fmt.Errorf(format, args...))
+	select {}
+}

@@ -1,0 +1,262 @@
+package pebblemeta
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/sluicehq/sluice/engine/meta"
+)
+
+// closePatience is how long Close waits for iterators and snapshots.
+const closePatience = 10 * time.Second
+
+// Store is a meta.Store on Pebble.
+type Store struct {
+	db    *pebble.DB
+	log   *slog.Logger
+	queue chan *task
+	syncs chan *group
+
+	applied  atomic.Uint64 // durable
+	stalls   atomic.Uint64
+	commands atomic.Uint64
+	failed   atomic.Uint64
+	fatal    atomic.Bool // a goroutine of Pebble is parked; Pebble cannot be closed
+
+	dead     chan struct{} // closed by the first die
+	deadOnce sync.Once
+	deadErr  error // set before dead closes
+
+	stop    chan struct{} // closed by Close: the committer drains and ends
+	stopped chan struct{} // closed when the syncer has ended
+
+	mu     sync.Mutex // guards closed and users' rise from it
+	closed bool
+	users  int           // readers inside
+	idle   chan struct{} // closed when closed and users is 0
+}
+
+var _ meta.Store = (*Store)(nil)
+
+// Open opens or creates the store in dir. ErrNewer: it was written by a later
+// release.
+func Open(dir string, opts Options) (*Store, error) {
+	s := &Store{
+		log:     opts.Logger,
+		queue:   make(chan *task, queueLen),
+		syncs:   make(chan *group, pipelineLen),
+		dead:    make(chan struct{}),
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
+		idle:    make(chan struct{}),
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	err := protect(func() (err error) {
+		s.db, err = pebble.Open(dir, s.pebbleOptions(opts))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("metadata: open %s: %w", dir, err)
+	}
+	v, ok, err := get(s.db, meta.AppliedKey())
+	if err == nil && ok && len(v) != 8 {
+		err = fmt.Errorf("%w: applied index", meta.ErrBadRecord)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.db.Close())
+	}
+	if ok {
+		s.applied.Store(binary.BigEndian.Uint64(v))
+	}
+	go s.commitLoop(s.applied.Load())
+	go s.syncLoop()
+	return s, nil
+}
+
+// die takes the store out of service for good.
+func (s *Store) die(err error) {
+	s.deadOnce.Do(func() {
+		s.deadErr = err
+		close(s.dead)
+		s.log.Error("metadata: store out of service", "err", err)
+	})
+}
+
+// Err returns what took the store out of service, or nil.
+func (s *Store) Err() error {
+	select {
+	case <-s.dead:
+		return s.deadErr
+	default:
+		return nil
+	}
+}
+
+// enter registers a reader; false once the store is closed.
+func (s *Store) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.users++
+	return true
+}
+
+func (s *Store) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users--; s.users == 0 && s.closed {
+		close(s.idle)
+	}
+}
+
+// Get implements meta.Reader.
+func (s *Store) Get(key []byte) ([]byte, bool, error) {
+	if !s.enter() {
+		return nil, false, meta.ErrClosed
+	}
+	defer s.leave()
+	return get(s.db, key)
+}
+
+// Iter implements meta.Reader.
+func (s *Store) Iter(lo, hi []byte) meta.Iterator {
+	if !s.enter() {
+		return &iter{err: meta.ErrClosed}
+	}
+	return newIter(s.db, lo, hi, s.leave)
+}
+
+// Snapshot implements meta.Store. After Close its reads fail with ErrClosed.
+func (s *Store) Snapshot() meta.Snapshot {
+	if !s.enter() {
+		return &snapshot{}
+	}
+	return &snapshot{s: s, snap: s.db.NewSnapshot()}
+}
+
+// Applied implements meta.Store: durable batches only.
+func (s *Store) Applied() uint64 { return s.applied.Load() }
+
+// DiskUsage implements meta.Store: bytes of tables, blob files and logs.
+func (s *Store) DiskUsage() int64 {
+	if !s.enter() {
+		return 0
+	}
+	defer s.leave()
+	return int64(s.db.Metrics().DiskSpaceUsage())
+}
+
+// Metrics implements meta.Store.
+func (s *Store) Metrics() map[string]float64 {
+	if !s.enter() {
+		return map[string]float64{}
+	}
+	defer s.leave()
+	m := s.db.Metrics()
+	total := m.Total()
+	return map[string]float64{
+		"batches_total":           float64(s.applied.Load()),
+		"commands_total":          float64(s.commands.Load()),
+		"commands_failed_total":   float64(s.failed.Load()),
+		"write_stalls_total":      float64(s.stalls.Load()),
+		"queue_length":            float64(len(s.queue)),
+		"disk_bytes":              float64(m.DiskSpaceUsage()),
+		"wal_bytes":               float64(m.WAL.Size),
+		"wal_written_bytes_total": float64(m.WAL.BytesWritten),
+		"memtable_bytes":          float64(m.MemTable.Size),
+		"cache_bytes":             float64(m.BlockCache.Size),
+		"cache_hits_total":        float64(m.BlockCache.Hits),
+		"cache_misses_total":      float64(m.BlockCache.Misses),
+		"compactions_total":       float64(m.Compact.Count),
+		"compaction_debt_bytes":   float64(m.Compact.EstimatedDebt),
+		"flushes_total":           float64(m.Flush.Count),
+		"read_amplification":      float64(m.ReadAmp()),
+		"l0_files":                float64(m.Levels[0].TablesCount),
+		"write_amplification":     total.WriteAmp(),
+		"table_iterators":         float64(m.TableIters),
+		"snapshots":               float64(m.Snapshots.Count),
+		"separated_live_bytes":    float64(m.BlobFiles.ReferencedValueSize),
+		"separated_total_bytes":   float64(m.BlobFiles.ValueSize),
+		"separated_files":         float64(m.BlobFiles.LiveCount),
+		"out_of_service":          boolMetric(s.Err() != nil),
+	}
+}
+
+func boolMetric(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Close answers what is queued, waits for the readers inside, at most 10 s, and
+// closes Pebble. It is safe to call again.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	if s.users == 0 {
+		close(s.idle)
+	}
+	s.mu.Unlock()
+	close(s.stop)
+	select {
+	case <-s.stopped:
+	case <-s.dead:
+		// The loops may be parked inside Pebble; without that they end by themselves.
+		select {
+		case <-s.stopped:
+		case <-time.After(closePatience):
+			return s.deadErr
+		}
+	}
+	select {
+	case <-s.idle:
+	case <-time.After(closePatience):
+		return errors.New("metadata: closed with readers inside; pebble left open")
+	}
+	if s.fatal.Load() {
+		return s.deadErr
+	}
+	return errors.Join(s.Err(), protect(s.db.Close))
+}
+
+// Mutate implements meta.Store.
+func (s *Store) Mutate(ctx context.Context, _ meta.Slot, cmd meta.Command) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-s.dead:
+		return meta.ErrClosed
+	case <-s.stop:
+		return meta.ErrClosed
+	default:
+	}
+	t := &task{cmd: cmd, begun: make(chan struct{}), done: make(chan error, 1)}
+	select {
+	case s.queue <- t:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.dead:
+		return meta.ErrClosed
+	case <-s.stop:
+		return meta.ErrClosed
+	}
+	return s.await(ctx, t)
+}

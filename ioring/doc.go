@@ -1,0 +1,21 @@
+// Package ioring moves aligned buffers between memory and one drive.
+//
+// A Device is a flat, byte-addressed, block-aligned space: a file or a block
+// device. Three implementations pass one conformance suite: the io_uring ring
+// (one pinned worker loop per drive), the bounded pread/pwrite fallback for
+// kernels that refuse io_uring, and the faulty in-memory device of
+// ioring/faultio. Memory comes from an Arena: mmap'd, aligned, registered with
+// the rings where the memlock limit allows it, and bounded.
+//
+// Invariants:
+//
+//   - A buffer belongs to the device from Submit until Wait returns, even when
+//     the client that asked for the transfer is gone.
+//   - user_data carries a slot index, never a Go pointer.
+//   - Every queue is bounded; Submit blocks when the device's queue is full.
+//   - A transfer is whole or failed: short reads and writes are continued, and
+//     end in io.ErrUnexpectedEOF or io.ErrShortWrite where they cannot be.
+//   - A failed sync is final. The device refuses every later write and sync
+//     with the same error (the page cache and the drive may have dropped the
+//     data; a retry that succeeds would prove nothing).
+package ioring

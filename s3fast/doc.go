@@ -1,0 +1,19 @@
+// Package s3fast is the S3 frontend on fasthttp: it parses and routes requests,
+// authenticates (sigv4) and authorises (iam, policy) them, and turns them into
+// calls of package engine. Bodies stream between the socket and the engine's
+// aligned buffers; nothing is buffered whole.
+//
+// Reading order: server.go (life of a connection), handle.go (life of a
+// request), route.go (which operation), authorize.go (who may), then one file
+// per family of operations: bucket_*.go, list.go, object_*.go, multipart_*.go.
+//
+// Invariants:
+//
+//   - No operation runs before the request's signature and policy allow it;
+//     with "Expect: 100-continue" that is before the body is asked for.
+//   - A header or parameter that changes what a request means is acted upon or
+//     refused, never ignored.
+//   - Every error a client sees is an S3 error document with AWS's code.
+//   - A PUT is answered 2xx only after the engine reported it durable, and the
+//     engine was given io.EOF only after every claimed digest was verified.
+package s3fast

@@ -1,0 +1,197 @@
+package s3fast
+
+import (
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/sluicehq/sluice/engine"
+	"github.com/sluicehq/sluice/engine/checksum"
+	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/s3fast/s3err"
+	"github.com/sluicehq/sluice/s3fast/s3xml"
+)
+
+// createMultipartUpload answers CreateMultipartUpload. The upload keeps headers,
+// metadata and the checksum algorithm declared for the object to come.
+func createMultipartUpload(r *request) error {
+	if err := r.refuseUnbuilt(); err != nil {
+		return err
+	}
+	o := meta.Object{Owner: ownerID}
+	if err := r.objectHeaders(&o); err != nil {
+		return err
+	}
+	alg, kind, err := declaredChecksum(r.header("x-amz-checksum-algorithm"), r.header("x-amz-checksum-type"))
+	if err != nil {
+		return err
+	}
+	o.Checksum = meta.Checksum{Algorithm: alg.String(), Type: kind}
+	up, err := r.s.cfg.Engine.CreateUpload(r.context(), r.bucket, r.key, r.identity.Name, o)
+	if err != nil {
+		return err
+	}
+	if alg != checksum.None {
+		r.set("x-amz-checksum-algorithm", alg.String())
+		r.set("x-amz-checksum-type", kind)
+	}
+	r.writeXML(fasthttp.StatusOK, s3xml.AppendInitiateMultipartUpload(nil, r.bucket, r.key, uploadIDText(up.ID)))
+	return nil
+}
+
+// uploadIDText renders an upload id for clients, who take it as opaque.
+func uploadIDText(id [16]byte) string { return hex.EncodeToString(id[:]) }
+
+// parseUploadID is the inverse of uploadIDText: exactly 32 lower-case digits.
+func parseUploadID(s string) (id [16]byte, ok bool) {
+	if len(s) != 2*len(id) || s != strings.ToLower(s) {
+		return id, false
+	}
+	_, err := hex.Decode(id[:], []byte(s))
+	return id, err == nil
+}
+
+// uploadID reads the uploadId parameter. What no server ever handed out is
+// NoSuchUpload.
+func (r *request) uploadID() ([16]byte, error) {
+	v, _ := r.query.get("uploadId")
+	id, ok := parseUploadID(v)
+	if !ok {
+		return id, s3err.NoSuchUpload.With("UploadId", v)
+	}
+	return id, nil
+}
+
+// partTarget reads what UploadPart and UploadPartCopy write to.
+func (r *request) partTarget() (id [16]byte, number int32, up meta.Upload, err error) {
+	v, _ := r.query.get("partNumber")
+	if number, err = parsePartNumber(v); err != nil {
+		return id, 0, up, err
+	}
+	if id, err = r.uploadID(); err != nil {
+		return id, 0, up, err
+	}
+	up, err = r.s.cfg.Engine.Upload(r.context(), r.bucket, r.key, id)
+	return id, number, up, err
+}
+
+// uploadPart answers UploadPart.
+func uploadPart(r *request) error {
+	if err := r.refuseUnbuilt(); err != nil {
+		return err
+	}
+	id, number, up, err := r.partTarget()
+	if err != nil {
+		return err
+	}
+	claim, err := parseBodyClaim(r)
+	if err != nil {
+		return err
+	}
+	alg, err := partAlgorithm(up.Object.Checksum.Algorithm, claim.algorithm)
+	if err != nil {
+		return err
+	}
+	in, err := r.openUpload(claim, alg)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	part, err := r.s.cfg.Engine.PutPart(r.context(), engine.PutPartRequest{
+		Bucket: r.bucket, Key: r.key, UploadID: id, Number: number, Size: in.size, Body: in,
+		Finish: func(p *meta.Part) error {
+			p.ETag, p.Checksum = in.etag(), in.checksum()
+			return nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	r.setETag(part.ETag)
+	if claim.algorithm != checksum.None || up.Object.Checksum.Algorithm != "" {
+		sum := part.Checksum
+		sum.Type = "" // a part has none
+		r.setChecksum(sum, 0)
+	}
+	return nil
+}
+
+// partAlgorithm chooses the checksum of a part: the one the upload declared,
+// which the part's own must equal; else the part's own; else the default. A part
+// that came without one is given the declared one by the server.
+func partAlgorithm(declared string, own checksum.Algorithm) (checksum.Algorithm, error) {
+	want, ok := checksum.Parse(declared)
+	switch {
+	case !ok && own == checksum.None:
+		return defaultChecksum, nil
+	case !ok:
+		return own, nil
+	case own != checksum.None && own != want:
+		return 0, s3err.InvalidRequest.Say("Checksum Type mismatch occurred, expected checksum Type: " +
+			strings.ToLower(want.String()) + ", actual checksum Type: " + strings.ToLower(own.String()))
+	}
+	return want, nil
+}
+
+// uploadPartCopy answers UploadPartCopy.
+func uploadPartCopy(r *request) error {
+	if err := r.refuseUnbuilt(); err != nil {
+		return err
+	}
+	id, number, up, err := r.partTarget()
+	if err != nil {
+		return err
+	}
+	src, err := r.openSource()
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	off, n := int64(0), src.Info.Size
+	if h := r.header("x-amz-copy-source-range"); h != "" {
+		if off, n, err = parseCopyRange(h, src.Info.Size); err != nil {
+			return err
+		}
+	}
+	if n > engine.MaxPutSize {
+		return s3err.InvalidRequest.Say("The specified copy source is larger than the maximum allowable size for a copy source: " + decimal(engine.MaxPutSize))
+	}
+	alg, err := partAlgorithm(up.Object.Checksum.Algorithm, checksum.None)
+	if err != nil {
+		return err
+	}
+	in, err := newCopyReader(r, src.Object, off, n, alg)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	part, err := r.s.cfg.Engine.PutPart(r.context(), engine.PutPartRequest{
+		Bucket: r.bucket, Key: r.key, UploadID: id, Number: number, Size: n, Body: in,
+		Finish: func(p *meta.Part) error {
+			p.ETag, p.Checksum = in.etag(), in.checksum()
+			return nil
+		},
+	})
+	if err != nil {
+		return copyError(err)
+	}
+	doc := s3xml.Copy{LastModified: time.Unix(0, part.ModTime), ETag: part.ETag, Checksums: xmlChecksums(part.Checksum, 0)}
+	doc.Checksums.Type = ""
+	r.writeXML(fasthttp.StatusOK, s3xml.AppendCopyPart(nil, &doc))
+	return nil
+}
+
+// abortMultipartUpload answers AbortMultipartUpload.
+func abortMultipartUpload(r *request) error {
+	id, err := r.uploadID()
+	if err != nil {
+		return err
+	}
+	if err := r.s.cfg.Engine.AbortUpload(r.context(), r.bucket, r.key, id); err != nil {
+		return err
+	}
+	r.ctx.SetStatusCode(fasthttp.StatusNoContent)
+	return nil
+}

@@ -1,0 +1,93 @@
+package s3fast
+
+import (
+	"encoding/hex"
+
+	"github.com/sluicehq/sluice/engine"
+	"github.com/sluicehq/sluice/engine/checksum"
+	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/s3fast/body"
+	"github.com/sluicehq/sluice/s3fast/s3err"
+)
+
+// putObject answers PutObject. It is atomic and durable before it answers.
+func putObject(r *request) error {
+	if err := r.refuseUnbuilt(); err != nil {
+		return err
+	}
+	cond, err := r.writeCondition()
+	if err != nil {
+		return err
+	}
+	o := meta.Object{Owner: ownerID}
+	if err := r.objectHeaders(&o); err != nil {
+		return err
+	}
+	claim, err := parseBodyClaim(r)
+	if err != nil {
+		return err
+	}
+	in, err := r.openUpload(claim, claim.algorithm)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	o, err = r.s.cfg.Engine.Put(r.context(), engine.PutRequest{
+		Bucket: r.bucket, Key: r.key, Size: in.size, Body: in, Object: o, If: cond,
+		Finish: func(o *meta.Object) error {
+			o.ETag, o.Checksum = in.etag(), in.checksum()
+			return nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	r.setETag(o.ETag)
+	if claim.algorithm != checksum.None {
+		r.setChecksum(o.Checksum, 0)
+	}
+	return nil
+}
+
+// upload is a request body on its way into the engine.
+type upload struct {
+	*body.Reader
+	size      int64
+	algorithm checksum.Algorithm // of the additional checksum computed, never None
+}
+
+// openUpload opens the body of PutObject or UploadPart. The additional checksum
+// is of algorithm alg, S3's default one when None. Errors: EntityTooLarge, and
+// those of openBody.
+func (r *request) openUpload(claim bodyClaim, alg checksum.Algorithm) (*upload, error) {
+	if claim.parts != 0 {
+		return nil, s3err.InvalidRequest.Say("Value for " + claim.algorithm.Header() + " header is invalid.")
+	}
+	if alg == checksum.None {
+		alg = defaultChecksum
+	}
+	claim.algorithm = alg
+	in, size, err := r.openBody(claim)
+	if err != nil {
+		return nil, err
+	}
+	if size > engine.MaxPutSize {
+		in.Close()
+		return nil, s3err.EntityTooLarge.With("ProposedSize", decimal(size), "MaxSizeAllowed", decimal(engine.MaxPutSize))
+	}
+	return &upload{Reader: in, size: size, algorithm: alg}, nil
+}
+
+// etag is the ETag of the whole body; valid after io.EOF.
+func (u *upload) etag() string {
+	sum := u.MD5()
+	return hex.EncodeToString(sum[:])
+}
+
+// checksum is the additional checksum of the whole body; valid after io.EOF.
+func (u *upload) checksum() meta.Checksum {
+	return meta.Checksum{
+		Algorithm: u.algorithm.String(), Type: typeFullObject,
+		Value: append([]byte(nil), u.Checksum()...),
+	}
+}
