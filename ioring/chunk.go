@@ -36,7 +36,7 @@ func classOf(size int) (class, error) {
 	return large, nil
 }
 
-// Chunk geometry: buffers per chunk mapped on demand, about 2 MiB and 16 MiB.
+// Chunk geometry: buffers per chunk mapped on demand, about 2 MiB and 15 MiB.
 // Address space is cheap and untouched pages cost nothing, so chunks may be
 // larger than a light load needs.
 const (
@@ -88,9 +88,11 @@ type chunk struct {
 
 // newChunk maps n buffers of class c, beginning at a multiple of 2 MiB.
 //
-// Registered memory is asked for in huge pages: it is pinned whole anyway, and
-// the kernel then walks few entries. Elsewhere a huge page would fill 2 MiB at
-// the first byte touched.
+// Large buffers get huge pages, as far as whole ones fit: a 1 MiB transfer then
+// is one or two segments to the drive instead of 256, which was measured to
+// take half the CPU and 0.6 of the time. Large buffers are mostly filled, lie
+// side by side and are lent lowest first, so that the price in memory is below
+// 2 MiB per chunk in use. Small buffers would pay it for little.
 func newChunk(c class, n int, index int32) (*chunk, error) {
 	ch := &chunk{class: c, index: index, free: make([]uint16, n), idleSince: time.Now()}
 	for i := range ch.free {
@@ -104,7 +106,7 @@ func newChunk(c class, n int, index int32) (*chunk, error) {
 	// A core dump of gigabytes of object data helps nobody and may leak it;
 	// refusals of either advice change nothing that matters.
 	_ = unix.Madvise(mem, unix.MADV_DONTDUMP)
-	if whole := len(mem) &^ (hugePage - 1); index != unregistered && whole > 0 {
+	if whole := len(mem) &^ (hugePage - 1); c == large && whole > 0 {
 		_ = unix.Madvise(mem[:whole], unix.MADV_HUGEPAGE)
 	}
 	return ch, nil

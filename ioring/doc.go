@@ -4,8 +4,9 @@
 // device. Three implementations pass one conformance suite: the io_uring ring
 // (one pinned worker loop per drive), the bounded pread/pwrite fallback for
 // kernels that refuse io_uring, and the faulty in-memory device of
-// ioring/faultio. Memory comes from an Arena: mmap'd, aligned, registered with
-// the rings where the memlock limit allows it, and bounded.
+// ioring/faultio. Memory comes from an Arena: mmap'd, aligned and bounded; its
+// first 4 MiB are registered with the rings where the memlock limit allows it,
+// the rest is mapped on demand and given back when idle.
 //
 // Invariants:
 //

@@ -1,7 +1,6 @@
 package ioring
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -208,65 +207,6 @@ func (r *ring) tearDown() {
 	}
 }
 
-// Submit implements Device.
-func (r *ring) Submit(ops ...*Op) {
-	from := 0 // ops[from:i] hold tokens and are not queued yet
-	for i, op := range ops {
-		op.Prepare()
-		if err := op.Check(r.align, r.size.Load()); err != nil {
-			r.enqueue(ops[from:i])
-			from = i + 1
-			r.finish(op, err)
-			continue
-		}
-		select {
-		case r.tokens <- struct{}{}:
-		default:
-			// What we hold must run before anyone can give us more.
-			r.enqueue(ops[from:i])
-			from = i
-			r.tokens <- struct{}{}
-		}
-	}
-	r.enqueue(ops[from:])
-}
-
-func (r *ring) enqueue(ops []*Op) {
-	if len(ops) == 0 {
-		return
-	}
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		for _, op := range ops {
-			r.finish(op, ErrClosed)
-			<-r.tokens
-		}
-		return
-	}
-	r.count.inFlight.Add(int64(len(ops)))
-	r.queue = append(r.queue, ops...)
-	r.wake()
-	r.mu.Unlock()
-}
-
-// wake gets the loop out of enter. Holds r.mu, which also keeps wakeFD open.
-func (r *ring) wake() {
-	if !r.sleeping {
-		return
-	}
-	r.sleeping = false
-	if err := r.signal(); err != nil {
-		r.log.Error("cannot wake the drive's loop", "path", r.path, "err", err)
-	}
-}
-
-// signal adds one to the eventfd's counter.
-func (r *ring) signal() error {
-	one := binary.NativeEndian.AppendUint64(make([]byte, 0, 8), 1)
-	return ignoringEINTR(func() error { _, err := unix.Write(r.wakeFD, one); return err })
-}
-
 // serve runs until the device is closed and nothing is in flight.
 func (r *ring) serve() {
 	l := &r.loop
@@ -381,10 +321,10 @@ func (r *ring) issue(n uint32) {
 // write they cover was complete before they were submitted.
 func (r *ring) beginSync() {
 	l := &r.loop
-	if len(l.waiting) == 0 {
+	if len(l.syncing) > 0 || len(l.waiting) == 0 {
 		return
 	}
-	l.syncing, l.waiting = l.waiting[:1:1], l.waiting[1:]
+	l.syncing, l.waiting = l.waiting, l.syncing
 	l.retries = 0
 	if err := r.failure(); err != nil {
 		r.endSync(err)
