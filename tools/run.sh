@@ -69,6 +69,12 @@ Ctrl-C stops it; the data stays in $var.
 
 EOF
 # wait returns early when a signal comes: the daemon then still finishes.
+status=0
 wait $daemon || status=$?
-wait $daemon 2>/dev/null || true
-exit "${status:-0}"
+while kill -0 $daemon 2>/dev/null; do
+	status=0
+	wait $daemon || status=$?
+done
+# 130 and 143 are this shell's own signals, not the daemon's failure.
+case $status in 130 | 143) status=0 ;; esac
+exit $status

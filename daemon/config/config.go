@@ -9,6 +9,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/pflag"
+
+	"github.com/sluicehq/sluice/daemon/api"
 )
 
 // TLS modes.
@@ -51,7 +53,7 @@ type Config struct {
 func Default() Config {
 	return Config{
 		Listen:          []string{":9000"},
-		AdminSocket:     defaultSocket(),
+		AdminSocket:     api.DefaultSocket(),
 		StateDir:        defaultStateDir(),
 		TLS:             TLSAuto,
 		Region:          "us-east-1",
@@ -70,15 +72,6 @@ func Default() Config {
 		LogLevel:        "info",
 		LogFormat:       "text",
 	}
-}
-
-func defaultSocket() string {
-	if os.Getuid() != 0 {
-		if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-			return filepath.Join(dir, "sluice", "sluiced.sock")
-		}
-	}
-	return "/run/sluice/sluiced.sock"
 }
 
 func defaultStateDir() string {

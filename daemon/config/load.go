@@ -53,14 +53,15 @@ func (c *Config) Load(fs *pflag.FlagSet, environ []string) error {
 	return c.Validate()
 }
 
-// environment returns the SLUICE_ variables by flag name.
+// environment returns the SLUICE_ variables by flag name. An empty one counts as
+// not set.
 func environment(fs *pflag.FlagSet, environ []string) (map[string]string, error) {
 	byEnv := map[string]string{}
 	fs.VisitAll(func(f *pflag.Flag) { byEnv[envName(f.Name)] = f.Name })
 	found := map[string]string{}
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
-		if !strings.HasPrefix(name, "SLUICE_") || clientOnly[name] {
+		if !strings.HasPrefix(name, "SLUICE_") || clientOnly[name] || value == "" {
 			continue
 		}
 		flag, ok := byEnv[name]

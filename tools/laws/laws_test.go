@@ -47,7 +47,7 @@ var mayImport = map[string][]string{
 	"s3fast": {"engine", "engine/checksum", "engine/layout", "engine/meta", "s3fast/body", "s3fast/iam",
 		"s3fast/policy", "s3fast/s3err", "s3fast/s3xml", "s3fast/sigv4"},
 	"daemon/api":    {},
-	"daemon/config": {},
+	"daemon/config": {"daemon/api"},
 	"daemon": {"daemon/api", "daemon/config", "engine", "engine/drive", "engine/meta", "engine/meta/pebblemeta",
 		"engine/seal", "ioring", "s3fast", "s3fast/iam"},
 	"ctl":           {"daemon/api"},

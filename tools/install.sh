@@ -1,0 +1,21 @@
+#!/bin/sh
+# install.sh PROGRAM[=PACKAGE]... installs the Debian packages of programs that
+# are not there. Where it cannot (no root, no apt), it says so and fails.
+set -eu
+
+missing=
+for want in "$@"; do
+	program=${want%%=*}
+	package=${want#*=}
+	command -v "$program" >/dev/null 2>&1 || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+	echo "please install:$missing" >&2
+	exit 1
+fi
+echo "installing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 # a list of words
+apt-get install -y -qq --no-install-recommends $missing >/dev/null
