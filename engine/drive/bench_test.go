@@ -14,6 +14,7 @@ import (
 
 // TestRealDevices runs the drive over every backend on a file.
 func TestRealDevices(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []ioring.Mode{ioring.ModeAuto, ioring.ModePread} {
 		t.Run(string(mode), func(t *testing.T) {
 			a := newArena(t)
@@ -23,11 +24,11 @@ func TestRealDevices(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				return openDrive(t, dev, Options{Arena: a, Limit: 256 * mib})
+				return openDrive(t, dev, Options{Arena: a, Limit: 64 * mib})
 			}
 			d := open()
 			t.Logf("%+v", d.Stats())
-			data := randomBytes(1, 5*mib+17)
+			data := randomBytes(1, 3*mib+17)
 			id, exts := put(t, d, data)
 			checkRanges(t, d, id, exts, data)
 			drive := d.ID()
@@ -127,4 +128,37 @@ func BenchmarkRead(b *testing.B) {
 			r.Close()
 		}
 	})
+}
+
+// BenchmarkWriteParallel writes small fragments from many goroutines, whose
+// syncs the device merges.
+func BenchmarkWriteParallel(b *testing.B) {
+	a := newArena(b)
+	dev, err := ioring.Open(filepath.Join(b.TempDir(), "drive"), a, ioring.Options{Depth: 128, CPU: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	d := openDrive(b, dev, Options{Arena: a, Limit: 256 * mib})
+	data := randomBytes(1, 4<<10)
+	b.SetBytes(int64(len(data)))
+	b.SetParallelism(32)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		body := bytes.NewReader(nil)
+		for pb.Next() {
+			exts, err := d.Reserve(context.Background(), int64(len(data)))
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			body.Reset(data)
+			if err := d.WriteFragment(context.Background(), layout.NewBlobID(testTime), exts, int64(len(data)), body); err != nil {
+				b.Error(err)
+				return
+			}
+			d.Free(exts)
+		}
+	})
+	s := d.Stats()
+	b.ReportMetric(float64(s.Flushes)/float64(max(1, s.Syncs)), "flushes/sync")
 }

@@ -35,96 +35,104 @@ func (m model) mark(r run, used bool) {
 	}
 }
 
-func TestBitmapAgainstModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		b := bitmap{limit: 1 << 40}
-		var m model
-		var held [][]run
-		extend := func(t *rapid.T, n int64) {
-			b.extend(b.units + n)
-			m = append(m, make(model, n)...)
+// bitmapMachine runs a bitmap beside the model.
+type bitmapMachine struct {
+	b    bitmap
+	m    model
+	held [][]run
+}
+
+func (s *bitmapMachine) extend(n int64) {
+	s.b.extend(s.b.units + n)
+	s.m = append(s.m, make(model, n)...)
+}
+
+func (s *bitmapMachine) take(t *rapid.T) {
+	n := rapid.OneOf(rapid.Int64Range(1, 20), rapid.Int64Range(1, 2*groupUnits)).Draw(t, "n")
+	most := rapid.SampledFrom([]int{1, 2, 16, 4096}).Draw(t, "runs")
+	free, longest := s.m.free(), s.m.longest()
+	runs := s.b.take(n, most)
+	switch {
+	case runs == nil && longest >= n:
+		t.Fatalf("refused %d units though a run of %d is free", n, longest)
+	case runs == nil && free >= n && free < 4096 && most == 4096:
+		t.Fatalf("refused %d units though %d are free", n, free)
+	case runs == nil:
+		return
+	case longest >= n && len(runs) != 1:
+		t.Fatalf("scattered %d units over %d runs though a run of %d is free", n, len(runs), longest)
+	case len(runs) > most:
+		t.Fatalf("%d runs, at most %d wanted", len(runs), most)
+	}
+	var got, end int64
+	for _, r := range runs {
+		if r.n < 1 || r.start < end {
+			t.Fatalf("runs not ascending: %v", runs)
 		}
-		extend(t, rapid.Int64Range(1, 3*groupUnits).Draw(t, "units"))
+		end = r.start + r.n
+		for i := r.start; i < end; i++ {
+			if s.m[i] {
+				t.Fatalf("unit %d handed out twice", i)
+			}
+		}
+		s.m.mark(r, true)
+		got += r.n
+	}
+	if got != n {
+		t.Fatalf("got %d units, want %d", got, n)
+	}
+	s.held = append(s.held, runs)
+}
+
+// free gives back one allocation, or only every other unit of it, which
+// fragments.
+func (s *bitmapMachine) free(t *rapid.T) {
+	if len(s.held) == 0 {
+		return
+	}
+	i := rapid.IntRange(0, len(s.held)-1).Draw(t, "which")
+	for _, r := range s.held[i] {
+		if !s.b.allUsed(r.start, r.n) || s.b.allFree(r.start, r.n) {
+			t.Fatalf("run %v not in use", r)
+		}
+		if r.n > 2 && r.n < 2000 && rapid.Bool().Draw(t, "comb") {
+			for u := r.start + r.start%2; u < r.start+r.n; u += 2 {
+				s.b.clear(u, 1)
+				s.m[u] = false
+			}
+			continue
+		}
+		s.b.clear(r.start, r.n)
+		s.m.mark(r, false)
+	}
+	s.held = append(s.held[:i], s.held[i+1:]...)
+}
+
+func (s *bitmapMachine) check(t *rapid.T) {
+	free := s.m.free()
+	var sum int64
+	for _, g := range s.b.groups {
+		sum += int64(g.free)
+	}
+	if s.b.free() != free || sum != free {
+		t.Fatalf("%d units free, the groups say %d, the model %d", s.b.free(), sum, free)
+	}
+}
+
+func TestBitmapAgainstModel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s := &bitmapMachine{b: bitmap{limit: 1 << 40}}
+		s.extend(rapid.Int64Range(1, groupUnits+9000).Draw(t, "units"))
 		t.Repeat(map[string]func(*rapid.T){
 			"extend": func(t *rapid.T) {
-				if len(m) < 4*groupUnits {
-					extend(t, rapid.Int64Range(1, groupUnits).Draw(t, "more"))
+				if len(s.m) < 2*groupUnits {
+					s.extend(rapid.Int64Range(1, groupUnits).Draw(t, "more"))
 				}
 			},
-			"take": func(t *rapid.T) {
-				n := rapid.OneOf(rapid.Int64Range(1, 20), rapid.Int64Range(1, 2*groupUnits)).Draw(t, "n")
-				most := rapid.SampledFrom([]int{1, 2, 16, 4096}).Draw(t, "runs")
-				runs := b.take(n, most)
-				if runs == nil {
-					if m.longest() >= n {
-						t.Fatalf("refused %d units though a run of %d is free", n, m.longest())
-					}
-					if m.free() >= n && most == 4096 && m.free() < 4096 {
-						t.Fatalf("refused %d units though %d are free", n, m.free())
-					}
-					return
-				}
-				if m.longest() >= n && len(runs) != 1 {
-					t.Fatalf("scattered %d units over %d runs though a run of %d is free", n, len(runs), m.longest())
-				}
-				if len(runs) > most {
-					t.Fatalf("%d runs, at most %d wanted", len(runs), most)
-				}
-				var got, end int64
-				for _, r := range runs {
-					if r.n < 1 || r.start < end {
-						t.Fatalf("runs not ascending: %v", runs)
-					}
-					end = r.start + r.n
-					for i := r.start; i < end; i++ {
-						if m[i] {
-							t.Fatalf("unit %d handed out twice", i)
-						}
-					}
-					m.mark(r, true)
-					got += r.n
-				}
-				if got != n {
-					t.Fatalf("got %d units, want %d", got, n)
-				}
-				held = append(held, runs)
-			},
-			"free": func(t *rapid.T) {
-				if len(held) == 0 {
-					return
-				}
-				i := rapid.IntRange(0, len(held)-1).Draw(t, "which")
-				for _, r := range held[i] {
-					if !b.allUsed(r.start, r.n) {
-						t.Fatalf("run %v not in use", r)
-					}
-					// Give back every other unit sometimes: that fragments.
-					if r.n > 2 && r.n < 2000 && rapid.Bool().Draw(t, "comb") {
-						for u := r.start; u < r.start+r.n; u++ {
-							if u%2 == 0 {
-								b.clear(u, 1)
-								m[u] = false
-							}
-						}
-						continue
-					}
-					b.clear(r.start, r.n)
-					m.mark(r, false)
-				}
-				held = append(held[:i], held[i+1:]...)
-			},
-			"": func(t *rapid.T) {
-				if b.free() != m.free() {
-					t.Fatalf("free %d, model %d", b.free(), m.free())
-				}
-				var sum int64
-				for _, g := range b.groups {
-					sum += int64(g.free)
-				}
-				if sum != m.free() {
-					t.Fatalf("groups say %d free, model %d", sum, m.free())
-				}
-			},
+			"take": s.take,
+			"free": s.free,
+			"":     s.check,
 		})
 	})
 }

@@ -24,7 +24,8 @@ func wantCorrupt(t *testing.T, d *Drive, id layout.BlobID, exts []layout.Extent,
 }
 
 func TestEveryByteIsCovered(t *testing.T) {
-	dev := newMem(64 * mib)
+	t.Parallel()
+	dev := newMem(9 * mib)
 	d := openDrive(t, dev, Options{})
 	data := randomBytes(5, BlockSize+777) // two blocks, the last one short
 	id, exts := put(t, d, data)
@@ -47,7 +48,8 @@ func TestEveryByteIsCovered(t *testing.T) {
 }
 
 func TestMixedUpFrames(t *testing.T) {
-	dev := newMem(128 * mib)
+	t.Parallel()
+	dev := newMem(9 * mib)
 	d := openDrive(t, dev, Options{})
 	data := randomBytes(5, 3*mib)
 	id, exts := put(t, d, data)
@@ -107,7 +109,7 @@ func TestMixedUpFrames(t *testing.T) {
 }
 
 func TestTransientFaultIsReadAgain(t *testing.T) {
-	dev := newMem(64 * mib)
+	dev := newMem(9 * mib)
 	d := openDrive(t, dev, Options{})
 	data := randomBytes(5, 2*mib)
 	id, exts := put(t, d, data)
@@ -127,7 +129,7 @@ func TestTransientFaultIsReadAgain(t *testing.T) {
 }
 
 func TestReadError(t *testing.T) {
-	dev := newMem(64 * mib)
+	dev := newMem(9 * mib)
 	d := openDrive(t, dev, Options{})
 	data := randomBytes(5, 3*mib)
 	id, exts := put(t, d, data)
@@ -151,7 +153,8 @@ func TestReadError(t *testing.T) {
 }
 
 func TestWriteErrors(t *testing.T) {
-	dev := newMem(64 * mib)
+	t.Parallel()
+	dev := newMem(9 * mib)
 	d := openDrive(t, dev, Options{})
 	ctx := context.Background()
 	id := layout.NewBlobID(testTime)
@@ -203,8 +206,9 @@ func TestWriteErrors(t *testing.T) {
 // TestTornFrame: a frame of which some sectors reached the drive and some did
 // not is detected, whatever lay there before.
 func TestTornFrame(t *testing.T) {
+	t.Parallel()
 	rng := rand.New(rand.NewPCG(4, 3))
-	dev := newMem(64 * mib)
+	dev := newMem(9 * mib)
 	d := openDrive(t, dev, Options{})
 	old := randomBytes(1, 300<<10)
 	_, exts := put(t, d, old)

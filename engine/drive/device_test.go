@@ -16,13 +16,12 @@ import (
 
 var errBadSector = errors.New("bad sector")
 
-// memDevice is a device in memory. Writes land in data at once and in stable at
-// the next sync; crash keeps a random part of what was not synced.
+// memDevice is a device in memory whose bytes a test can look at and change.
+// It keeps no unsynced state apart; faultio does that.
 type memDevice struct {
 	mu      sync.Mutex
 	data    []byte
-	stable  []byte
-	dirty   map[int64]bool // 512-byte sectors that differ
+	dirty   map[int64]bool // offsets of writes not synced yet
 	limit   int64
 	stats   ioring.Stats
 	grows   int
@@ -67,7 +66,6 @@ func (m *memDevice) Grow(_ context.Context, size int64) error {
 	}
 	if more := size - int64(len(m.data)); more > 0 {
 		m.data = append(m.data, make([]byte, more)...)
-		m.stable = append(m.stable, make([]byte, more)...)
 	}
 	return nil
 }
@@ -101,9 +99,6 @@ func (m *memDevice) do(op *ioring.Op) error {
 			m.failed = errors.Join(ioring.ErrFailed, m.syncErr)
 			return m.syncErr
 		}
-		for s := range m.dirty {
-			copy(m.stable[s*512:(s+1)*512], m.data[s*512:])
-		}
 		clear(m.dirty)
 		return nil
 	}
@@ -133,9 +128,7 @@ func (m *memDevice) do(op *ioring.Op) error {
 		}
 	}
 	copy(m.data[op.Off:], b)
-	for s := op.Off / 512; s < (op.Off+int64(len(b)))/512; s++ {
-		m.dirty[s] = true
-	}
+	m.dirty[op.Off] = true
 	return nil
 }
 
@@ -153,19 +146,11 @@ func (m *memDevice) Close() error {
 	return nil
 }
 
-// crash returns the device as a power failure leaves it: each unsynced sector
-// survives with the given probability.
-func (m *memDevice) crash(rng *rand.Rand, survive float64) *memDevice {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// reopen returns the device as another process finds it after this one.
+func reopen(m *memDevice) *memDevice {
+	m.Close()
 	after := newMem(m.limit)
-	after.data = bytes.Clone(m.stable)
-	for s := range m.dirty {
-		if rng.Float64() < survive {
-			copy(after.data[s*512:(s+1)*512], m.data[s*512:])
-		}
-	}
-	after.stable = bytes.Clone(after.data)
+	after.data = m.data
 	return after
 }
 
@@ -230,6 +215,7 @@ func get(d *Drive, id layout.BlobID, exts []layout.Extent, size, off, n int64) (
 	}
 	defer r.Close()
 	var b bytes.Buffer
+	b.Grow(int(n))
 	_, err = r.WriteTo(&b)
 	return b.Bytes(), err
 }

@@ -110,7 +110,6 @@ func TestFixtureDrive(t *testing.T) {
 	if dev.data, err = io.ReadAll(z); err != nil {
 		t.Fatal(err)
 	}
-	dev.stable = bytes.Clone(dev.data)
 	s := sampleSuperblock()
 	d := openDrive(t, dev, Options{Cluster: s.cluster})
 	if d.ID() != s.drive || d.Unit() != 4096 {

@@ -13,9 +13,9 @@ import (
 func resealFrame(b []byte) { le64(b[frOffSum:], xxh3.Hash(b[frOffVersion:HeaderSize])) }
 
 func TestInspect(t *testing.T) {
-	dev := newMem(64 * mib)
+	dev := newMem(24 * mib)
 	d := openDrive(t, dev, Options{})
-	fragmentDrive(t, d, 3000)
+	fragmentDrive(t, d, 1<<20)
 	const size = 3*mib + 5000
 	id, exts := put(t, d, randomBytes(1, size))
 	look := func(exts []layout.Extent) (found []FrameInfo) {

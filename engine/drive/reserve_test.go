@@ -16,6 +16,7 @@ import (
 )
 
 func TestFullDriveAndReuse(t *testing.T) {
+	t.Parallel()
 	dev := newMem(40 * mib)
 	d := openDrive(t, dev, Options{})
 	ctx := context.Background()
@@ -58,6 +59,7 @@ func TestFullDriveAndReuse(t *testing.T) {
 }
 
 func TestLimitAndReserve(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ limit, reserve, want int64 }{
 		{0, 0, 98 * mib}, {50 * mib, 0, 48 * mib}, {0, 30 * mib, 68 * mib}, {90 * mib, 30 * mib, 68 * mib}, {0, 200 * mib, 0},
 	} {
@@ -90,7 +92,8 @@ func TestLimitAndReserve(t *testing.T) {
 }
 
 func TestClaimAndFree(t *testing.T) {
-	dev := newMem(64 * mib)
+	t.Parallel()
+	dev := newMem(8 * mib)
 	a := newArena(t)
 	d := openDrive(t, dev, Options{Arena: a})
 	_, x := put(t, d, randomBytes(1, 100<<10))
@@ -131,22 +134,10 @@ func TestClaimAndFree(t *testing.T) {
 	if err := d.Claim(nil); err != nil {
 		t.Fatal(err)
 	}
-	// What is claimed is not lent.
-	for range 1000 {
-		exts, err := d.Reserve(context.Background(), 20<<10)
-		if err != nil {
-			break
-		}
-		for _, got := range exts {
-			for _, held := range [][]layout.Extent{x, y} {
-				if got.Off < held[0].Off+held[0].Len && held[0].Off < got.Off+got.Len {
-					t.Fatalf("claimed extent %v lent as %v", held, got)
-				}
-			}
-		}
-	}
+	checkNotLent(t, d, x, y)
 	d.Free(x)
 	_, used, _ = d.Usage()
+
 	d.Free(x)
 	d.Free([]layout.Extent{y[0], x[0]})
 	d.Free([]layout.Extent{y[0], y[0]})
@@ -164,9 +155,8 @@ func TestClaimAndFree(t *testing.T) {
 	}
 }
 
-func reopen(m *memDevice) *memDevice { return m.crash(rand.New(rand.NewPCG(1, 1)), 1) }
-
-func TestGrowth(t *testing.T) {
+func TestGrowthSteps(t *testing.T) {
+	t.Parallel()
 	t.Run("steps", func(t *testing.T) {
 		dev := &countGrow{Device: faultio.New(faultio.Options{Capacity: 512 * mib})}
 		d := openDrive(t, dev, Options{})
@@ -210,6 +200,9 @@ func TestGrowth(t *testing.T) {
 		}
 		t.Errorf("did not grow ahead: %d", dev.Size())
 	})
+}
+
+func TestGrowthFailures(t *testing.T) {
 	t.Run("out of space early", func(t *testing.T) {
 		dev := newMem(64 * mib)
 		dev.growErr = func(size int64) error { // somebody else fills the file system
@@ -238,6 +231,9 @@ func TestGrowth(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func TestGrowthIsConcurrent(t *testing.T) {
 	t.Run("does not block others", func(t *testing.T) {
 		dev := newMem(64 * mib)
 		d := openDrive(t, dev, Options{})
@@ -289,6 +285,24 @@ func TestGrowth(t *testing.T) {
 	})
 }
 
+// checkNotLent fills the drive and sees that nothing claimed is lent.
+func checkNotLent(t *testing.T, d *Drive, claimed ...[]layout.Extent) {
+	t.Helper()
+	for range 1000 {
+		exts, err := d.Reserve(context.Background(), 20<<10)
+		if err != nil {
+			break
+		}
+		for _, got := range exts {
+			for _, held := range claimed {
+				if got.Off < held[0].Off+held[0].Len && held[0].Off < got.Off+got.Len {
+					t.Fatalf("claimed extent %v lent as %v", held, got)
+				}
+			}
+		}
+	}
+}
+
 // countGrow counts calls of Grow.
 type countGrow struct {
 	*faultio.Device
@@ -319,12 +333,13 @@ func (s *slowGrow) Grow(ctx context.Context, size int64) error {
 
 // TestConcurrent mixes everything from several goroutines.
 func TestConcurrent(t *testing.T) {
-	d := openDrive(t, newMem(96*mib), Options{})
+	t.Parallel()
+	d := openDrive(t, newMem(48*mib), Options{})
 	var group sync.WaitGroup
 	for worker := range 8 {
 		group.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(worker), 1))
-			for i := range 25 {
+			for i := range 8 {
 				size := 1 + rng.Int64N(1+rng.Int64N(3*mib))
 				data := randomBytes(uint64(worker*1000+i), int(size))
 				exts, err := d.Reserve(context.Background(), size)

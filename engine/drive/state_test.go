@@ -45,7 +45,7 @@ func (m *machine) open(t *rapid.T) {
 }
 
 func (m *machine) put(t *rapid.T) {
-	size := rapid.OneOf(rapid.Int64Range(1, 40<<10), rapid.Int64Range(1, 3*mib)).Draw(t, "size")
+	size := rapid.OneOf(rapid.Int64Range(1, 40<<10), rapid.Int64Range(1, 20<<10), rapid.Int64Range(1, 300<<10), rapid.Int64Range(1, mib+mib/2)).Draw(t, "size")
 	cut := rapid.OneOf(rapid.Just(int64(0)), rapid.Int64Range(0, size)).Draw(t, "cut")
 	m.seed++
 	data := randomBytes(m.seed, int(size))
@@ -94,9 +94,10 @@ func (m *machine) any(t *rapid.T) int {
 }
 
 func TestDriveOverFaultyDevice(t *testing.T) {
+	t.Parallel()
 	arena := newArena(t)
 	rapid.Check(t, func(t *rapid.T) {
-		m := &machine{arena: arena, dev: faultio.New(faultio.Options{Capacity: 24 * mib, Seed: rapid.Uint64().Draw(t, "seed")})}
+		m := &machine{arena: arena, dev: faultio.New(faultio.Options{Capacity: 10 * mib, Seed: rapid.Uint64().Draw(t, "seed")})}
 		m.open(t)
 		defer func() { m.d.Close() }()
 		t.Repeat(map[string]func(*rapid.T){
@@ -168,9 +169,10 @@ func (m *machine) crash(t *rapid.T) {
 
 // TestCrashInFlight cuts the power while fragments are being written.
 func TestCrashInFlight(t *testing.T) {
+	t.Parallel()
 	arena := newArena(t)
 	acknowledged, lost := 0, 0
-	for seed := range uint64(25) {
+	for seed := range uint64(12) {
 		dev := faultio.New(faultio.Options{Capacity: 64 * mib, Seed: seed, Latency: 500_000})
 		d := openDrive(t, dev, Options{Arena: arena})
 		type outcome struct {
@@ -180,7 +182,7 @@ func TestCrashInFlight(t *testing.T) {
 		results := make(chan outcome)
 		for i := range uint64(6) {
 			go func() {
-				s := stored{id: layout.NewBlobID(testTime), data: randomBytes(seed*10+i, int(1+(seed+1)*(i+1)*23_000))}
+				s := stored{id: layout.NewBlobID(testTime), data: randomBytes(seed*10+i, int(1+(seed+1)*(i+1)*29_000))}
 				var err error
 				if s.exts, err = d.Reserve(context.Background(), int64(len(s.data))); err == nil {
 					err = d.WriteFragment(context.Background(), s.id, s.exts, int64(len(s.data)), bytes.NewReader(s.data))

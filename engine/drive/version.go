@@ -1,0 +1,4 @@
+package drive
+
+// FormatVersion is the on-disk format that this release writes.
+const FormatVersion = superVersion
