@@ -272,12 +272,12 @@ func (c *chunked) trailer() error {
 			return ErrBadTrailer
 		case bytes.EqualFold(name, []byte(trailerSign)) && c.o.Auth.Payload == sigv4.StreamingTrailer:
 			seenSignature = true
-			if err := c.verifyTrailer(bytes.TrimSpace(value), seen); err != nil {
+			if err := c.verifyTrailer(bytes.Trim(value, " \t"), seen); err != nil {
 				return err
 			}
 		case c.o.Trailer != "" && !seen && bytes.EqualFold(name, []byte(c.o.Trailer)):
 			seen = true
-			if err := c.setValue(name, bytes.TrimSpace(value)); err != nil {
+			if err := c.setValue(name, bytes.Trim(value, " \t")); err != nil {
 				return err
 			}
 		default:

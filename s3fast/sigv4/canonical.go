@@ -83,16 +83,17 @@ func decodeQuery(raw string) string {
 	if strings.IndexByte(raw, '%') < 0 && strings.IndexByte(raw, '+') < 0 {
 		return raw
 	}
-	out := make([]byte, 0, len(raw))
+	var out strings.Builder
+	out.Grow(len(raw))
 	for i := 0; i < len(raw); {
 		c, n := decodeAt(raw, i)
 		if raw[i] == '+' {
 			c = ' '
 		}
-		out = append(out, c)
+		out.WriteByte(c)
 		i += n
 	}
-	return string(out)
+	return out.String()
 }
 
 // param is a query parameter: where its canonical name and value stand in
@@ -206,5 +207,6 @@ func (s *scratch) signature(m *mac, key *[32]byte, scope string) [32]byte {
 	b = append(append(b, s.stamp...), '\n')
 	b = append(append(b, scope...), '\n')
 	s.text = appendHex(b, &digest)
-	return m.hmac(key[:], s.text)
+	m.key = *key
+	return m.hmac(m.key[:], s.text)
 }

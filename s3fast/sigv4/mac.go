@@ -10,9 +10,12 @@ import (
 // allocates two digests for every key, and each request brings a new key.
 type mac struct {
 	hash hash.Hash
-	pad  [sha256.BlockSize]byte
-	sum  [sha256.Size]byte
-	text []byte // scratch for keys and messages
+	// What is given to hash escapes to the heap: it lies here instead.
+	pad   [sha256.BlockSize]byte
+	inner [sha256.Size]byte
+	sum   [sha256.Size]byte
+	key   [sha256.Size]byte
+	text  []byte // keys and messages
 }
 
 var macs = sync.Pool{New: func() any { return &mac{hash: sha256.New()} }}
@@ -22,6 +25,9 @@ func getMAC() *mac { return macs.Get().(*mac) }
 // putMAC wipes key material before m goes back.
 func putMAC(m *mac) {
 	clear(m.pad[:])
+	clear(m.inner[:])
+	clear(m.sum[:])
+	clear(m.key[:])
 	clear(m.text[:cap(m.text)])
 	m.text = m.text[:0]
 	macs.Put(m)
@@ -37,21 +43,21 @@ func (m *mac) setPad(key []byte, b byte) {
 }
 
 // hmac returns the MAC of msg.
-func (m *mac) hmac(key, msg []byte) (out [sha256.Size]byte) {
+func (m *mac) hmac(key, msg []byte) [sha256.Size]byte {
 	if len(key) > sha256.BlockSize {
-		m.sum = m.digest(key)
+		m.digest(key)
 		key = m.sum[:]
 	}
 	m.setPad(key, 0x36)
 	m.hash.Reset()
 	m.hash.Write(m.pad[:])
 	m.hash.Write(msg)
-	inner := m.hash.Sum(out[:0])
+	m.hash.Sum(m.inner[:0])
 	m.setPad(key, 0x5c)
 	m.hash.Reset()
 	m.hash.Write(m.pad[:])
-	m.hash.Write(inner)
-	m.sum = [sha256.Size]byte(m.hash.Sum(m.sum[:0]))
+	m.hash.Write(m.inner[:])
+	m.hash.Sum(m.sum[:0])
 	return m.sum
 }
 
@@ -73,10 +79,10 @@ func (m *mac) signingKey(secret, date, region, service string) [sha256.Size]byte
 	m.text = append(append(m.text[:0], "AWS4"...), secret...)
 	n := len(m.text)
 	m.text = append(m.text, date...)
-	key := m.hmac(m.text[:n], m.text[n:])
+	m.key = m.hmac(m.text[:n], m.text[n:])
 	for _, s := range [...]string{region, service, terminator} {
 		m.text = append(m.text[:0], s...)
-		key = m.hmac(key[:], m.text)
+		m.key = m.hmac(m.key[:], m.text)
 	}
-	return key
+	return m.key
 }

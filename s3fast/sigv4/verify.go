@@ -19,7 +19,9 @@ const (
 // skewDefault is AWS's allowance for clocks.
 const skewDefault = 15 * time.Minute
 
-// Verify checks the signature of r. ErrMissing: it carries none.
+// Verify checks the signature of r. It returns one of this package's errors, unwrapped,
+// and then a zero Result. ErrMissing: r carries no signature. The cheap checks
+// come first: form, scope, time, signed headers, then the signature.
 func (v *Verifier) Verify(r Request) (Result, error) {
 	s := getScratch()
 	defer putScratch(s)
