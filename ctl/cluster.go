@@ -87,7 +87,7 @@ func (a *app) clusterUpdate() *cobra.Command {
 		if !cmd.Flags().Changed("domain") {
 			return usageError{fmt.Errorf("nothing to change: give --domain")}
 		}
-		var given []string
+		given := []string{}
 		for _, d := range domains {
 			if d != "" { // --domain "" removes them all
 				given = append(given, d)

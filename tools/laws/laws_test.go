@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"engine/meta/pebblemeta": {"engine/meta", "engine/layout"},
 	"engine/meta/metatest":   {"engine/meta", "engine/layout"},
 	"engine":                 {"ioring", "engine/layout", "engine/checksum", "engine/drive", "engine/meta"},
-	"s3fast/s3err":           {},
+	"s3fast/s3err":           {"s3fast/s3xml"},
 	"s3fast/s3xml":           {},
 	"s3fast/sigv4":           {},
 	"s3fast/policy":          {},
