@@ -143,7 +143,7 @@ func dataOf(r Reader, b *Bucket, o *Object) ([]doomed, error) {
 
 func enqueue(tx Tx, s Slot, due int64, list []doomed) {
 	for i := range list {
-		tx.Put(garbageKey(s, due, list[i].id), encodeGarbage(&list[i].rec))
+		tx.Put(garbageKey(s, due, list[i].id, list[i].rec.What), encodeGarbage(&list[i].rec))
 	}
 }
 
@@ -263,47 +263,73 @@ func (c *DeleteObject) Apply(tx Tx) error {
 
 func floorSecond(ns int64) int64 { return time.Unix(0, ns).Unix() }
 
+// found is an entry of the delete queue that a Purge found.
+type found struct {
+	g   Garbage
+	rec garbageRecord
+}
+
+// kinds returns what an entry as DueGarbage returned it may stand for.
+func (g *Garbage) kinds() []byte {
+	if g.Blob.Kind == layout.KindInline {
+		return []byte{garbageInline, garbageCompletion, garbageChunks}
+	}
+	return []byte{garbageBlob}
+}
+
 // Apply implements Command.
 func (c *Purge) Apply(tx Tx) error {
 	c.Done = nil
-	recs := make([]garbageRecord, 0, len(c.Entries))
+	var list []found
 	seen := make(map[string]bool, len(c.Entries))
 	for _, g := range c.Entries {
-		key := garbageKey(g.Slot, g.Due, g.Blob.ID)
-		v, ok, err := tx.Get(key)
-		if err != nil {
-			return err
+		done := false
+		for _, what := range g.kinds() {
+			key := garbageKey(g.Slot, g.Due, g.Blob.ID, what)
+			v, ok, err := tx.Get(key)
+			if err != nil {
+				return err
+			}
+			if !ok || seen[string(key)] {
+				continue
+			}
+			seen[string(key)], done = true, true
+			rec, err := decodeGarbage(v)
+			if err != nil {
+				return err
+			}
+			rec.What = what
+			list = append(list, found{g, rec})
 		}
-		if !ok || seen[string(key)] {
-			continue
+		if done {
+			c.Done = append(c.Done, g)
 		}
-		seen[string(key)] = true
-		rec, err := decodeGarbage(v)
-		if err != nil {
-			return err
-		}
-		recs = append(recs, rec)
-		c.Done = append(c.Done, g)
 	}
-	for i, g := range c.Done {
-		tx.Delete(garbageKey(g.Slot, g.Due, g.Blob.ID))
-		switch recs[i].What {
-		case garbageInline:
-			tx.Delete(idKey(g.Slot, typeInline, g.Blob.ID))
-		case garbageBlob:
-			tx.Delete(idKey(g.Slot, typeBackRef, g.Blob.ID))
-		case garbageCompletion:
-			tx.Delete(idKey(g.Slot, typeCompletion, g.Blob.ID))
-		case garbageChunks:
-			for n := range recs[i].Chunks {
-				tx.Delete(chunkKey(g.Slot, Version(g.Blob.ID), uint32(n)))
-			}
-			if recs[i].Chunks > 1 {
-				tx.Delete(chunkKey(g.Slot, Version(g.Blob.ID), chunkIndex))
-			}
-		}
+	for i := range list {
+		list[i].purge(tx)
 	}
 	return nil
+}
+
+// purge removes an entry and what it stands for.
+func (f *found) purge(tx Tx) {
+	g := &f.g
+	tx.Delete(garbageKey(g.Slot, g.Due, g.Blob.ID, f.rec.What))
+	switch f.rec.What {
+	case garbageInline:
+		tx.Delete(idKey(g.Slot, typeInline, g.Blob.ID))
+	case garbageBlob:
+		tx.Delete(idKey(g.Slot, typeBackRef, g.Blob.ID))
+	case garbageCompletion:
+		tx.Delete(idKey(g.Slot, typeCompletion, g.Blob.ID))
+	case garbageChunks:
+		for n := range f.rec.Chunks {
+			tx.Delete(chunkKey(g.Slot, Version(g.Blob.ID), uint32(n)))
+		}
+		if f.rec.Chunks > 1 {
+			tx.Delete(chunkKey(g.Slot, Version(g.Blob.ID), chunkIndex))
+		}
+	}
 }
 
 // equalFoldETag compares ETags as clients write them.

@@ -94,14 +94,14 @@ const (
 
 // garbageRecord is the value of an entry of the delete queue.
 type garbageRecord struct {
-	What   byte
+	What   byte // in the key
 	Pin    Version
 	Size   int64 // payload bytes of an inline blob
 	Chunks int64 // chunks of a part list
 }
 
 func encodeGarbage(g *garbageRecord) []byte {
-	v := append(make([]byte, 0, 32), recordVersion, g.What)
+	v := append(make([]byte, 0, 32), recordVersion)
 	v = append(v, g.Pin[:]...)
 	return appendInt(appendInt(v, g.Size), g.Chunks)
 }
@@ -111,11 +111,10 @@ func decodeGarbage(v []byte) (g garbageRecord, err error) {
 	if err != nil {
 		return g, err
 	}
-	g.What = d.u8()
 	g.Pin = d.id()
 	g.Size = d.int()
 	g.Chunks = d.int()
-	if g.What > garbageChunks || g.Chunks > maxPart {
+	if g.Chunks > maxPart {
 		d.bad = true
 	}
 	if err := d.end("delete queue"); err != nil {

@@ -37,6 +37,9 @@ const (
 	// chunkParts is the number of parts in every chunk but the last.
 	chunkParts = 64
 
+	// garbageRest is the length of a delete queue key behind its type.
+	garbageRest = 8 + 16 + 1
+
 	maxKey     = 1024 // bytes of an object key (AWS: Creating object key names)
 	maxName    = 255  // bytes of a bucket name
 	maxDocPath = 512
@@ -143,9 +146,10 @@ func chunkKey(s Slot, v Version, chunk uint32) []byte {
 }
 
 // garbageKey places due at an unsigned offset, so that negative times sort first.
-func garbageKey(s Slot, due int64, id layout.BlobID) []byte {
-	k := binary.BigEndian.AppendUint64(slotKey(s, typeGarbage, 24), uint64(due)^1<<63)
-	return append(k, id[:]...)
+// what keeps ids of different origin apart.
+func garbageKey(s Slot, due int64, id layout.BlobID, what byte) []byte {
+	k := binary.BigEndian.AppendUint64(slotKey(s, typeGarbage, garbageRest), uint64(due)^1<<63)
+	return append(append(k, id[:]...), what)
 }
 
 // successor returns the smallest key above every key that begins with p, or nil

@@ -186,6 +186,9 @@ func LoadParts(r Reader, b *Bucket, o *Object, off, n int64) (parts []Part, star
 		if pos < ch.Start || len(ch.Parts) == 0 {
 			return nil, 0, fmt.Errorf("%w: part list", ErrBadRecord)
 		}
+		if pos >= end && n >= 0 {
+			break
+		}
 	}
 	return parts, start, nil
 }

@@ -90,7 +90,7 @@ func DueGarbage(r Reader, due int64, max int) ([]Garbage, error) {
 	var inSlot int
 	var last Slot
 	err := walkSlots(r, typeGarbage, func(s Slot, rest []byte, it Iterator) (bool, error) {
-		if len(rest) != 24 {
+		if len(rest) != garbageRest || rest[24] > garbageChunks {
 			return false, fmt.Errorf("%w: key in the delete queue", ErrBadRecord)
 		}
 		if s != last {
@@ -108,8 +108,9 @@ func DueGarbage(r Reader, due int64, max int) ([]Garbage, error) {
 		if err != nil {
 			return false, err
 		}
+		rec.What = rest[24]
 		g := Garbage{Slot: s, Due: at, Pin: rec.Pin}
-		g.Blob = layout.Blob{ID: layout.BlobID(rest[8:]), Size: rec.Size, Kind: layout.KindInline}
+		g.Blob = layout.Blob{ID: layout.BlobID(rest[8:24]), Size: rec.Size, Kind: layout.KindInline}
 		found = append(found, entry{g, rec})
 		inSlot++
 		return true, nil
@@ -146,7 +147,7 @@ func locate(r Reader, g *Garbage) (ok bool, err error) {
 		return false, err
 	}
 	if !ok {
-		_, queued, err := r.Get(garbageKey(g.Slot, g.Due, g.Blob.ID))
+		_, queued, err := r.Get(garbageKey(g.Slot, g.Due, g.Blob.ID, garbageBlob))
 		if err == nil && queued {
 			err = fmt.Errorf("%w: queued blob without back-reference", ErrBadRecord)
 		}

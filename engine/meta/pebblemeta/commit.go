@@ -17,8 +17,11 @@ const (
 	maxGroup      = 1024    // commands of a batch
 	maxGroupBytes = 1 << 20 // a batch takes no further command from this size on
 	// pipelineLen is the number of batches that may wait for their sync besides
-	// the one being waited for.
-	pipelineLen = 4
+	// the one being waited for and the one being handed over. Measured with 4 KiB
+	// inline objects on 2 loaded cores, 64 callers, microseconds per object in two
+	// runs: 1: 75 and 51; 4: 101 and 84; no overlap at all: 95 and 66. A longer
+	// pipeline makes smaller batches, and so more syncs.
+	pipelineLen = 1
 	// parkedPatience bounds the wait for a command under way in a dead store.
 	parkedPatience = time.Second
 )
@@ -103,9 +106,10 @@ func (s *Store) commitLoop(index uint64) {
 		if g.batch != nil && g.err == nil {
 			index++
 		}
+		err := g.err // g belongs to the syncer from here on
 		s.syncs <- g
-		if g.err != nil {
-			s.die(g.err)
+		if err != nil {
+			s.die(err)
 		}
 	}
 }

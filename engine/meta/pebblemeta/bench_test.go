@@ -1,0 +1,97 @@
+package pebblemeta
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/sluicehq/sluice/engine/layout"
+	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/engine/meta/metatest"
+)
+
+func openBench(b *testing.B) (*Store, meta.Bucket) {
+	b.Helper()
+	s, err := Open(b.TempDir(), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	return s, createBucket(b, s)
+}
+
+// BenchmarkPutInline stores new objects of 4 KiB with the metadata, durably.
+func BenchmarkPutInline(b *testing.B) {
+	payload := []byte(strings.Repeat("0123456789abcdef", 256))
+	for _, workers := range []int{1, 16, 64, 256} {
+		b.Run(fmt.Sprint(workers), func(b *testing.B) {
+			s, bk := openBench(b)
+			b.SetBytes(int64(len(payload)))
+			var next atomic.Uint64
+			var wg sync.WaitGroup
+			b.ResetTimer()
+			for range workers {
+				wg.Go(func() {
+					for n := next.Add(1); n <= uint64(b.N); n = next.Add(1) {
+						o := meta.Object{Key: fmt.Sprintf("%016x", rand.Uint64()), Version: numbered(n), Size: int64(len(payload)), Owner: "alice",
+							ETag: "0123456789abcdef0123456789abcdef", Blob: layout.Blob{ID: numbered(n), Size: int64(len(payload))}}
+						if err := s.Mutate(context.Background(), 1, &meta.PutObject{Bucket: bk, Object: o, Inline: payload}); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/float64(max(s.Applied(), 1)), "commands/batch")
+		})
+	}
+}
+
+// BenchmarkGetObject reads one record.
+func BenchmarkGetObject(b *testing.B) {
+	s, bk := openBench(b)
+	metatest.Fill(b, s, bk, 100_000, func(i int) string { return fmt.Sprintf("key%07d", i) })
+	if err := s.db.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := meta.GetObject(s, &bk, fmt.Sprintf("key%07d", rand.IntN(100_000))); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkList reads pages of 1,000 keys from buckets of two sizes.
+func BenchmarkList(b *testing.B) {
+	for _, n := range []int{1000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s, bk := openBench(b)
+			metatest.Fill(b, s, bk, n, func(i int) string { return fmt.Sprintf("dir%03d/key%07d", i/1000, i) })
+			b.Run("page", func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					after := fmt.Sprintf("dir%03d/", rand.IntN(max(n/1000-1, 1)))
+					page, err := meta.ListObjects(s, &bk, meta.ListObjectsRequest{Max: 1000, After: after})
+					if err != nil || len(page.Items) != 1000 {
+						b.Fatal(len(page.Items), err)
+					}
+				}
+			})
+			b.Run("prefixes", func(b *testing.B) {
+				for b.Loop() {
+					page, err := meta.ListObjects(s, &bk, meta.ListObjectsRequest{Max: 1000, Delimiter: "/"})
+					if err != nil || len(page.Prefixes) != n/1000 {
+						b.Fatal(len(page.Prefixes), err)
+					}
+				}
+			})
+		})
+	}
+}
