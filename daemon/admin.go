@@ -15,6 +15,7 @@ import (
 	"github.com/sluicehq/sluice/daemon/api"
 	"github.com/sluicehq/sluice/engine"
 	"github.com/sluicehq/sluice/s3fast/iam"
+	"github.com/sluicehq/sluice/s3fast/policy"
 )
 
 // maxAdminBody bounds an admin request's body in bytes.
@@ -160,8 +161,8 @@ func toRefusal(err error) *api.Error {
 	for code, targets := range map[string][]error{
 		api.CodeNotFound: {iam.ErrNoUser, iam.ErrNoPolicy, iam.ErrNotAttached},
 		api.CodeExists:   {iam.ErrUserExists, iam.ErrPolicyExists, iam.ErrAlreadyAttached},
-		api.CodeConflict: {iam.ErrPolicyInUse, iam.ErrPredefined, iam.ErrNotS3User},
-		api.CodeUsage:    {iam.ErrBadName, iam.ErrBadPassword, iam.ErrBadRole},
+		api.CodeConflict: {iam.ErrPolicyInUse, iam.ErrPredefined, iam.ErrNotS3User, iam.ErrLimit},
+		api.CodeUsage:    {iam.ErrBadName, iam.ErrBadPassword, iam.ErrBadRole, iam.ErrNeedPassword, policy.ErrMalformed},
 	} {
 		for _, target := range targets {
 			if errors.Is(err, target) {

@@ -28,7 +28,7 @@ const (
 // Defaults of Config.
 const (
 	// DefaultInlineMax was chosen by measurement: see ARCHITECTURE.md.
-	DefaultInlineMax    = 32 << 10
+	DefaultInlineMax    = 16 << 10
 	DefaultGrace        = 5 * time.Second
 	DefaultWriteBuffers = 32 << 20
 )
@@ -99,6 +99,7 @@ type Engine struct {
 	gate      *gate
 	payloads  *heap // inline payloads on their way in
 	frames    *heap // frames of objects being copied
+	heads     sync.Pool
 	writers   *semaphore.Weighted
 	metaSpace metaSpace
 	purger    *purger

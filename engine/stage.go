@@ -62,15 +62,33 @@ func (e *Engine) stage(ctx context.Context, size int64, body io.Reader) (*staged
 	return s, nil
 }
 
-// readInline keeps the payload in memory, for the metadata to hold.
+// head4K returns a buffer for reading ahead, from the pool heads. It is not
+// counted against any bound, for it is taken in order to wait for one.
+func (e *Engine) head4K() *[aheadBytes]byte {
+	if h, ok := e.heads.Get().(*[aheadBytes]byte); ok {
+		return h
+	}
+	return new([aheadBytes]byte)
+}
+
+// readInline keeps the payload in memory, for the metadata to hold. When it has
+// to wait for memory, it reads the first bytes before; see writeDrive.
 func (s *staged) readInline(ctx context.Context, b *bodyReader) error {
 	if b.left == 0 {
 		return nil
 	}
 	s.blob.Kind = layout.KindInline
-	var err error
-	if s.inline, err = s.e.payloads.get(ctx, b.left); err != nil {
-		return err
+	var ok bool
+	if s.inline, ok = s.e.payloads.tryGet(b.left); !ok {
+		head := s.e.head4K()
+		defer s.e.heads.Put(head)
+		if err := b.readAhead(head[:]); err != nil {
+			return err
+		}
+		var err error
+		if s.inline, err = s.e.payloads.get(ctx, b.left); err != nil {
+			return err
+		}
 	}
 	if _, err := io.ReadFull(b, s.inline.mem); err != nil {
 		return b.failure()
@@ -84,12 +102,9 @@ func (s *staged) readInline(ctx context.Context, b *bodyReader) error {
 // buffer, so that writers, who hold buffers while their bodies dawdle, leave
 // the other half to readers. With both, a copy never waits for itself.
 func (s *staged) writeDrive(ctx context.Context, b *bodyReader) error {
-	head, err := s.e.payloads.get(ctx, aheadBytes)
-	if err != nil {
-		return err
-	}
-	defer head.release()
-	if err := b.readAhead(head.mem); err != nil {
+	head := s.e.head4K()
+	defer s.e.heads.Put(head)
+	if err := b.readAhead(head[:]); err != nil {
 		return err
 	}
 	d, exts, err := s.e.reserve(ctx, s.blob.Size)

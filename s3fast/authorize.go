@@ -58,7 +58,7 @@ func (r *request) authorize() error {
 // (key empty), or on the service (both empty).
 func (r *request) allows(action, bucket, key string) bool {
 	const prefix = "arn:aws:s3:::"
-	resource := "*"
+	resource := prefix + "*" // what policies for s3:ListAllMyBuckets name, besides "*"
 	switch {
 	case key != "":
 		resource = prefix + bucket + "/" + key

@@ -3,6 +3,7 @@ package s3fast
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync/atomic"
@@ -38,6 +39,7 @@ type conn struct {
 	rolling bool          // a body is being read
 	waited  time.Duration // time spent waiting in this window
 	got     int64         // bytes received in this window
+	stalled bool          // the peer was too slow; final for this body
 	muted   bool          // nothing more may be written
 	linger  bool          // the last answer was an error: let the peer read it
 
@@ -75,7 +77,7 @@ func connOf(nc net.Conn) *conn {
 // beginBody makes the read deadline roll until fasthttp sets one again.
 func (c *conn) beginBody() {
 	if c != nil {
-		c.rolling, c.waited, c.got = true, 0, 0
+		c.rolling, c.stalled, c.waited, c.got = true, false, 0, 0
 	}
 }
 
@@ -91,6 +93,9 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.received(n)
 		return n, err
 	}
+	if c.stalled {
+		return 0, os.ErrDeadlineExceeded
+	}
 	before := time.Now()
 	if err := c.Conn.SetReadDeadline(before.Add(c.s.cfg.StallTimeout)); err != nil {
 		return 0, err
@@ -101,6 +106,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	c.got += int64(n)
 	if c.waited >= c.s.cfg.StallTimeout {
 		if c.got < int64(c.waited.Seconds()*minRate) {
+			c.stalled = true
 			return n, os.ErrDeadlineExceeded
 		}
 		c.waited, c.got = 0, 0
@@ -149,12 +155,6 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 }
 
-// Close forgets the connection and closes it.
-func (c *conn) Close() error {
-	c.s.forget(c)
-	return c.Conn.Close()
-}
-
 // finish ends the accounting of the request in flight, once its response has
 // been written or the connection is gone.
 func (c *conn) finish() {
@@ -162,6 +162,7 @@ func (c *conn) finish() {
 		c.expected = nil
 		r.release()
 	}
+	c.linger = false
 	if !c.inFlight {
 		c.in, c.out = 0, 0
 		return
@@ -196,4 +197,36 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		return c, nil
 	}
+}
+
+const (
+	// lingerTime and lingerBytes bound how much of an unwanted body is read and
+	// dropped after an error: closing a connection with unread data resets it,
+	// and the client would lose the answer that tells why.
+	lingerTime  = time.Second
+	lingerBytes = 8 << 20
+)
+
+// Close ends the accounting and closes the connection; after an error it first
+// lets the client read the answer. Unless a shutdown has begun, only the
+// goroutine that serves the connection calls it.
+func (c *conn) Close() error {
+	if c.s.draining.Load() {
+		c.abort()
+		return nil
+	}
+	linger := c.linger
+	c.finish()
+	defer c.s.forget(c)
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && linger && !c.secure && half.CloseWrite() == nil {
+		_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
+		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
+	}
+	return c.Conn.Close()
+}
+
+// abort closes the connection at once; any goroutine may call it.
+func (c *conn) abort() {
+	c.s.forget(c)
+	_ = c.Conn.Close()
 }

@@ -239,7 +239,7 @@ func (r *request) fail(err error) {
 	if e.Code == s3err.SlowDown || e.Code == s3err.ServiceUnavailable {
 		resp.Header.Set("Retry-After", "1")
 	}
-	if e.Code == s3err.RequestTimeout {
+	if e.Code == s3err.RequestTimeout || e.Code == s3err.IncompleteBody {
 		resp.SetConnectionClose()
 	}
 	if r.conn != nil {
@@ -250,6 +250,12 @@ func (r *request) fail(err error) {
 	}
 	resp.Header.SetContentType(contentXML)
 	resp.SetBodyRaw(s3err.Append(make([]byte, 0, 512), e, r.target.path, r.id, r.s.hostID))
+}
+
+// answerXML answers 200 with a document, which must not be touched afterwards.
+func (r *request) answerXML(doc []byte) {
+	r.ctx.Response.Header.SetContentType(contentXML)
+	r.ctx.Response.SetBodyRaw(doc)
 }
 
 // badRequest answers what fasthttp could not parse, or could not read.

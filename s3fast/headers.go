@@ -194,6 +194,10 @@ func (r *request) set(name, value string) {
 // setValidators sets ETag and Last-Modified.
 func (r *request) setValidators(o *meta.Object) {
 	r.setETag(o.ETag)
+	r.setLastModified(o)
+}
+
+func (r *request) setLastModified(o *meta.Object) {
 	var buf [32]byte
 	r.ctx.Response.Header.SetCanonical([]byte("Last-Modified"), fasthttp.AppendHTTPDate(buf[:0], modified(o)))
 }

@@ -31,15 +31,22 @@ type bodyClaim struct {
 }
 
 // parseBodyClaim reads Content-MD5, x-amz-checksum-*, x-amz-sdk-checksum-algorithm
-// and x-amz-trailer. Errors: InvalidDigest, InvalidRequest.
+// and x-amz-trailer. A completion's x-amz-checksum-* are left to wholeClaim: they
+// are the object's. Errors: InvalidDigest, InvalidRequest.
 func parseBodyClaim(r *request) (c bodyClaim, err error) {
 	if c.md5, err = parseContentMD5(r.header("Content-MD5")); err != nil {
 		return bodyClaim{}, err
+	}
+	if r.op != nil && r.op.name == "CompleteMultipartUpload" {
+		return c, c.addTrailer(r.header("x-amz-trailer"))
 	}
 	for i := range r.headers.list {
 		if err := c.addHeader(r.headers.list[i].name, r.headers.list[i].value); err != nil {
 			return bodyClaim{}, err
 		}
+	}
+	if c.parts != 0 {
+		return bodyClaim{}, invalidChecksum(c.algorithm)
 	}
 	if err := c.addTrailer(r.header("x-amz-trailer")); err != nil {
 		return bodyClaim{}, err
@@ -80,7 +87,7 @@ func (c *bodyClaim) addHeader(name, value string) error {
 	}
 	sum, parts, ok := parseChecksum(alg, value)
 	if !ok {
-		return s3err.InvalidRequest.Say("Value for " + alg.Header() + " header is invalid.")
+		return invalidChecksum(alg)
 	}
 	c.algorithm, c.value, c.parts = alg, sum, parts
 	return nil
@@ -137,6 +144,10 @@ func (c *bodyClaim) checkSDK(v string) error {
 		return s3err.InvalidRequest.Say("Value for x-amz-sdk-checksum-algorithm header is invalid.")
 	}
 	return nil
+}
+
+func invalidChecksum(alg checksum.Algorithm) error {
+	return s3err.InvalidRequest.Say("Value for " + alg.Header() + " header is invalid.")
 }
 
 func unknownAlgorithm() error {

@@ -108,6 +108,14 @@ func (v sigView) Method() string   { return string(v.r.ctx.Method()) }
 func (v sigView) RawPath() string  { return v.r.target.path }
 func (v sigView) RawQuery() string { return v.r.target.query }
 
+// VirtualBucket implements sigv4.VirtualHosted.
+func (v sigView) VirtualBucket() string {
+	if v.r.target.virtual {
+		return v.r.bucket
+	}
+	return ""
+}
+
 func (v sigView) Host() string {
 	h, _ := v.r.headers.get("host")
 	return h

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/valyala/fasthttp"
-
 	"github.com/sluicehq/sluice/engine"
 	"github.com/sluicehq/sluice/engine/checksum"
 	"github.com/sluicehq/sluice/engine/meta"
@@ -47,27 +45,27 @@ func completeMultipartUpload(r *request) error {
 	o, err := r.s.cfg.Engine.CompleteUpload(r.context(), engine.CompleteRequest{
 		Bucket: r.bucket, Key: r.key, UploadID: id, Parts: parts, Size: -1, If: cond,
 		Seal: func(up *meta.Upload, parts []meta.Part) (string, meta.Checksum, error) {
-			return seal(up.Object.Checksum, parts, want)
+			return sealUpload(up.Object.Checksum, parts, want)
 		},
 	})
 	if err != nil {
 		return r.completeError(err, id, parts)
 	}
-	r.writeXML(fasthttp.StatusOK, s3xml.AppendCompleteMultipartUpload(nil, &s3xml.CompleteResult{
+	r.answerXML(s3xml.AppendCompleteMultipartUpload(nil, &s3xml.CompleteResult{
 		Location: r.location(), Bucket: r.bucket, Key: r.key, ETag: o.ETag,
 		Checksums: xmlChecksums(o.Checksum, o.PartCount),
 	}))
 	return nil
 }
 
-// location is the URL of the object.
+// location is the URL of the object, as the client spelled it.
 func (r *request) location() string {
 	scheme := "http://"
-	if r.ctx.IsTLS() {
+	if r.conn != nil && r.conn.secure {
 		scheme = "https://"
 	}
-	path, _, _ := strings.Cut(r.target.path, "?")
-	return scheme + string(r.ctx.Host()) + path
+	host, _ := r.headers.get("host")
+	return scheme + host + r.target.path
 }
 
 // objectClaim is what a completion says about the whole object.
@@ -160,12 +158,12 @@ func partChecksum(p *s3xml.CompletedPart) (sum meta.Checksum, err error) {
 	return sum, nil
 }
 
-// seal computes ETag and checksum of an object from its parts (Amazon S3 User
+// sealUpload computes ETag and checksum of an object from its parts (Amazon S3 User
 // Guide, "Checking object integrity") and holds them against what the client
 // claims. declared is the upload's algorithm and type; an upload that declared
 // none gets the whole-object CRC of its parts' common algorithm, S3's default
 // for parts that came without. It is pure. Errors: BadDigest, InvalidRequest.
-func seal(declared meta.Checksum, parts []meta.Part, want objectClaim) (etag string, sum meta.Checksum, err error) {
+func sealUpload(declared meta.Checksum, parts []meta.Part, want objectClaim) (etag string, sum meta.Checksum, err error) {
 	var size int64
 	for i := range parts {
 		size += parts[i].Size
@@ -253,7 +251,7 @@ func (w *objectClaim) check(sum meta.Checksum, n int) error {
 	return nil
 }
 
-// completeError prefers what seal said, and adds to EntityTooSmall which part it
+// completeError prefers what sealUpload said, and adds to EntityTooSmall which part it
 // is about, as S3 does.
 func (r *request) completeError(err error, id [16]byte, refs []meta.PartRef) error {
 	var own *s3err.Error

@@ -37,7 +37,7 @@ func createMultipartUpload(r *request) error {
 		r.set("x-amz-checksum-algorithm", alg.String())
 		r.set("x-amz-checksum-type", kind)
 	}
-	r.writeXML(fasthttp.StatusOK, s3xml.AppendInitiateMultipartUpload(nil, r.bucket, r.key, uploadIDText(up.ID)))
+	r.answerXML(s3xml.AppendInitiateMultipartUpload(nil, r.bucket, r.key, uploadIDText(up.ID)))
 	return nil
 }
 
@@ -86,15 +86,15 @@ func uploadPart(r *request) error {
 	if err != nil {
 		return err
 	}
+	declared := up.Object.Checksum.Algorithm
 	claim, err := parseBodyClaim(r)
 	if err != nil {
 		return err
 	}
-	alg, err := partAlgorithm(up.Object.Checksum.Algorithm, claim.algorithm)
-	if err != nil {
+	if err := checkPartAlgorithm(declared, claim.algorithm); err != nil {
 		return err
 	}
-	in, err := r.openUpload(claim, alg)
+	in, err := r.openUpload(claim, partAlgorithm(declared))
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func uploadPart(r *request) error {
 		return err
 	}
 	r.setETag(part.ETag)
-	if claim.algorithm != checksum.None || up.Object.Checksum.Algorithm != "" {
+	if claim.algorithm != checksum.None || declared != "" {
 		sum := part.Checksum
 		sum.Type = "" // a part has none
 		r.setChecksum(sum, 0)
@@ -118,21 +118,23 @@ func uploadPart(r *request) error {
 	return nil
 }
 
-// partAlgorithm chooses the checksum of a part: the one the upload declared,
-// which the part's own must equal; else the part's own; else the default. A part
-// that came without one is given the declared one by the server.
-func partAlgorithm(declared string, own checksum.Algorithm) (checksum.Algorithm, error) {
-	want, ok := checksum.Parse(declared)
-	switch {
-	case !ok && own == checksum.None:
-		return defaultChecksum, nil
-	case !ok:
-		return own, nil
-	case own != checksum.None && own != want:
-		return 0, s3err.InvalidRequest.Say("Checksum Type mismatch occurred, expected checksum Type: " +
-			strings.ToLower(want.String()) + ", actual checksum Type: " + strings.ToLower(own.String()))
+// partAlgorithm is the checksum computed of a part that comes without one: what
+// the upload declared, else the default.
+func partAlgorithm(declared string) checksum.Algorithm {
+	if alg, ok := checksum.Parse(declared); ok {
+		return alg
 	}
-	return want, nil
+	return defaultChecksum
+}
+
+// checkPartAlgorithm holds a part's own checksum against the one declared by the
+// upload; either may be missing.
+func checkPartAlgorithm(declared string, own checksum.Algorithm) error {
+	if declared == "" || own == checksum.None || declared == own.String() {
+		return nil
+	}
+	return s3err.InvalidRequest.Say("Checksum Type mismatch occurred, expected checksum Type: " +
+		strings.ToLower(declared) + ", actual checksum Type: " + strings.ToLower(own.String()))
 }
 
 // uploadPartCopy answers UploadPartCopy.
@@ -158,11 +160,7 @@ func uploadPartCopy(r *request) error {
 	if n > engine.MaxPutSize {
 		return s3err.InvalidRequest.Say("The specified copy source is larger than the maximum allowable size for a copy source: " + decimal(engine.MaxPutSize))
 	}
-	alg, err := partAlgorithm(up.Object.Checksum.Algorithm, checksum.None)
-	if err != nil {
-		return err
-	}
-	in, err := newCopyReader(r, src.Object, off, n, alg)
+	in, err := newCopyReader(r, src.Object, off, n, partAlgorithm(up.Object.Checksum.Algorithm))
 	if err != nil {
 		return err
 	}
@@ -179,7 +177,7 @@ func uploadPartCopy(r *request) error {
 	}
 	doc := s3xml.Copy{LastModified: time.Unix(0, part.ModTime), ETag: part.ETag, Checksums: xmlChecksums(part.Checksum, 0)}
 	doc.Checksums.Type = ""
-	r.writeXML(fasthttp.StatusOK, s3xml.AppendCopyPart(nil, &doc))
+	r.answerXML(s3xml.AppendCopyPart(nil, &doc))
 	return nil
 }
 

@@ -9,8 +9,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/valyala/fasthttp"
-
 	"github.com/sluicehq/sluice/engine"
 	"github.com/sluicehq/sluice/engine/checksum"
 	"github.com/sluicehq/sluice/engine/meta"
@@ -147,7 +145,7 @@ func copyObject(r *request) error {
 	if err != nil {
 		return copyError(err)
 	}
-	r.writeXML(fasthttp.StatusOK, s3xml.AppendCopyObject(nil, &s3xml.Copy{
+	r.answerXML(s3xml.AppendCopyObject(nil, &s3xml.Copy{
 		LastModified: time.Unix(0, o.ModTime), ETag: o.ETag, Checksums: xmlChecksums(o.Checksum, 0),
 	}))
 	return nil

@@ -199,6 +199,14 @@ func (r *request) attachBody(obj *engine.Object, sel selection) error {
 	if err != nil {
 		return err
 	}
+	if small := b.Bytes(); small != nil {
+		// The garbage collector owns these: they outlive Close, and fasthttp may
+		// keep them until the response is reset.
+		r.ctx.Response.SetBodyRaw(small)
+		b.Close()
+		obj.Close()
+		return nil
+	}
 	r.ctx.Response.SetBodyStream(&objectStream{obj: obj, body: b}, int(sel.n))
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/sluicehq/sluice/engine/checksum"
 	"github.com/sluicehq/sluice/engine/meta"
 	"github.com/sluicehq/sluice/s3fast/body"
-	"github.com/sluicehq/sluice/s3fast/s3err"
 )
 
 // putObject answers PutObject. It is atomic and durable before it answers.
@@ -27,7 +26,7 @@ func putObject(r *request) error {
 	if err != nil {
 		return err
 	}
-	in, err := r.openUpload(claim, claim.algorithm)
+	in, err := r.openUpload(claim, defaultChecksum)
 	if err != nil {
 		return err
 	}
@@ -56,26 +55,18 @@ type upload struct {
 	algorithm checksum.Algorithm // of the additional checksum computed, never None
 }
 
-// openUpload opens the body of PutObject or UploadPart. The additional checksum
-// is of algorithm alg, S3's default one when None. Errors: EntityTooLarge, and
-// those of openBody.
+// openUpload opens the body of PutObject or UploadPart, whose length checkBody
+// has bounded. The additional checksum computed is the one the client claims,
+// else of alg. Errors: those of openBody.
 func (r *request) openUpload(claim bodyClaim, alg checksum.Algorithm) (*upload, error) {
-	if claim.parts != 0 {
-		return nil, s3err.InvalidRequest.Say("Value for " + claim.algorithm.Header() + " header is invalid.")
+	if claim.algorithm == checksum.None {
+		claim.algorithm = alg
 	}
-	if alg == checksum.None {
-		alg = defaultChecksum
-	}
-	claim.algorithm = alg
 	in, size, err := r.openBody(claim)
 	if err != nil {
 		return nil, err
 	}
-	if size > engine.MaxPutSize {
-		in.Close()
-		return nil, s3err.EntityTooLarge.With("ProposedSize", decimal(size), "MaxSizeAllowed", decimal(engine.MaxPutSize))
-	}
-	return &upload{Reader: in, size: size, algorithm: alg}, nil
+	return &upload{Reader: in, size: size, algorithm: claim.algorithm}, nil
 }
 
 // etag is the ETag of the whole body; valid after io.EOF.

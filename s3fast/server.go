@@ -67,6 +67,7 @@ type Server struct {
 	routes   *routes
 	hostID   string // x-amz-id-2
 	metrics  *metrics
+	tokens   tokens
 	pool     sync.Pool // of *request
 
 	base   context.Context // ends when Shutdown gives up waiting
@@ -97,6 +98,7 @@ func New(cfg Config) (*Server, error) {
 	s.routes = newRoutes()
 	s.metrics = newMetrics(s.routes.names)
 	s.pool.New = func() any { return new(request) }
+	s.tokens = newTokens(cfg.Region)
 	s.http = s.newHTTP()
 	return s, nil
 }
@@ -192,7 +194,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	wait, stop := context.WithTimeout(context.WithoutCancel(ctx), abortWait)
 	defer stop()
-	for s.http.GetOpenConnectionsCount() > 0 && wait.Err() == nil {
+	for s.inFlight.Load() > 0 && wait.Err() == nil {
 		time.Sleep(5 * time.Millisecond)
 	}
 	return err
@@ -209,7 +211,7 @@ func (s *Server) closeConns(match func(*conn) bool) {
 	}
 	s.mu.Unlock()
 	for _, c := range closing {
-		_ = c.Close()
+		c.abort()
 	}
 }
 

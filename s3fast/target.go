@@ -16,6 +16,7 @@ type target struct {
 	authority string // of an absolute-form target ("http://host/…"), or ""
 	path      string // undecoded, begins with "/"
 	query     string // undecoded, without "?"
+	virtual   bool   // the Host header names the bucket
 }
 
 // parseTarget splits a request target (RFC 9112, section 3.2): origin form, or
@@ -52,7 +53,7 @@ func parseTarget(uri string) (target, bool) {
 func (t *target) names(host string, domains []string) (bucket, key string, err error) {
 	rest := t.path[1:]
 	if virtual, ok := virtualBucket(host, domains); ok {
-		bucket = virtual
+		bucket, t.virtual = virtual, true
 	} else {
 		if rest == "" {
 			return "", "", nil

@@ -58,7 +58,7 @@ func TestBotocore(t *testing.T) {
 	for _, n := range kinds {
 		total += n
 	}
-	if total != count || len(kinds) != 4 {
-		t.Errorf("%d requests of %d kinds, want %d of 4", total, len(kinds), count)
+	if total != count || len(kinds) != 5 {
+		t.Errorf("%d requests of %d kinds, want %d of 5", total, len(kinds), count)
 	}
 }

@@ -3,6 +3,7 @@
 // chunks carry signatures of their own (AWS Signature Version 4 for Amazon S3,
 // "Authenticating Requests"). It is pure: it sees a request through the Request
 // view, asks for the secret of an access key, and compares in constant time.
+// Of version 2 it takes presigned URLs, which SDKs still make (v2query.go).
 //
 // Reading order: verify.go, parse.go (what the request claims), canonical.go
 // (what was signed), mac.go and keys.go, chain.go (chunk signatures), sign.go.

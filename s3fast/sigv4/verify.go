@@ -2,6 +2,7 @@ package sigv4
 
 import (
 	"crypto/subtle"
+	"errors"
 	"strings"
 	"time"
 )
@@ -28,6 +29,9 @@ func (v *Verifier) Verify(r Request) (Result, error) {
 	r.Headers(s.add)
 
 	c, err := findClaim(r)
+	if errors.Is(err, errV2Query) {
+		return v.verifyV2(r, s)
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -65,7 +69,7 @@ func findClaim(r Request) (claim, error) {
 	case query == queryV4:
 		return parsePresigned(r.RawQuery())
 	case query == queryV2:
-		return claim{}, ErrUnsupported
+		return claim{}, errV2Query
 	default:
 		return claim{}, ErrMissing
 	}

@@ -251,7 +251,7 @@ func TestPresignedRejections(t *testing.T) {
 		{"other day", sub("%2F20130524%2F", "%2F20130525%2F"), ErrMalformedQuery},
 		{"unknown key", sub(docKey, "nobody"), ErrUnknownKey},
 		{"host unsigned", sub("host%3B", ""), ErrUnsignedHeaders},
-		{"V2", func(r *fakeRequest) { r.query = "AWSAccessKeyId=a&Signature=b&Expires=1" }, ErrUnsupported},
+		{"V2", func(r *fakeRequest) { r.query = "AWSAccessKeyId=a&Signature=b&Expires=1" }, ErrExpired},
 		{"none", func(r *fakeRequest) { r.query = "Signature=b" }, ErrMissing},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -140,6 +140,9 @@ def listing(s3):
     assert [o["Key"] for o in page["Contents"]] == ["a", "b b", "x\u0001y", "z+%20"]
     page = s3.list_objects_v2(Bucket="boto3-list", StartAfter="n/1097")
     assert [o["Key"] for o in page["Contents"]][:2] == ["n/1098", "n/1099"]
+    # S3 answers a control character in XML 1.0 as &#x1;, which no strict parser
+    # takes: such a key is deleted by itself.
+    s3.delete_object(Bucket="boto3-list", Key=keys.pop(keys.index("x\u0001y")))
     for i in range(0, len(keys), 1000):
         r = s3.delete_objects(Bucket="boto3-list", Delete={"Objects": [{"Key": k} for k in keys[i:i + 1000]]})
         assert not r.get("Errors"), r["Errors"]
@@ -147,6 +150,12 @@ def listing(s3):
 
 
 def presigned(s3):
+    """Both versions: boto3 presigns with version 2 in us-east-1 unless told otherwise."""
+    for signer in (s3, client(signature_version="s3v4")):
+        presigned_by(signer)
+
+
+def presigned_by(s3):
     ctx = ssl.create_default_context(cafile=CA)
     url = s3.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": "pre signed"}, ExpiresIn=60)
     req = urllib.request.Request(url, data=b"presigned", method="PUT", headers={"Content-Type": ""})

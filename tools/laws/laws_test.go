@@ -49,7 +49,7 @@ var mayImport = map[string][]string{
 	"daemon/api":    {},
 	"daemon/config": {"daemon/api"},
 	"daemon": {"daemon/api", "daemon/config", "engine", "engine/drive", "engine/meta", "engine/meta/pebblemeta",
-		"engine/seal", "ioring", "s3fast", "s3fast/iam"},
+		"engine/seal", "ioring", "s3fast", "s3fast/iam", "s3fast/policy"},
 	"ctl":           {"daemon/api"},
 	"bench":         {"ioring", "s3fast/sigv4"},
 	"tools/laws":    {},

@@ -85,7 +85,7 @@ def client_calls(rnd, client):
         client.create_multipart_upload(Bucket="bucket", Key=key, ContentType="a/b", ACL="private")
 
 
-def presigned(rnd, client):
+def presigned(rnd, client, kind="boto3 presigned"):
     key = text(rnd).lstrip("/") or "k"
     params = {"Bucket": "bucket", "Key": key}
     operation, method = rnd.choice([("get_object", "GET"), ("put_object", "PUT"), ("head_object", "HEAD"), ("delete_object", "DELETE")])
@@ -97,7 +97,7 @@ def presigned(rnd, client):
         params["Metadata"] = {"a": "b"}
         headers["x-amz-meta-a"] = "b"
     url = client.generate_presigned_url(operation, Params=params, ExpiresIn=rnd.randint(1, 604800))
-    emit("boto3 presigned", method, url, headers)
+    emit(kind, method, url, headers)
 
 
 def main():
@@ -115,9 +115,11 @@ def main():
                               config=Config(signature_version="s3v4", s3={"addressing_style": "path"}, retries={"max_attempts": 0}))
         client.meta.events.register("before-send.s3", intercept)
         clients.append(client)
+    old = boto3.client("s3", endpoint_url=ENDPOINT, aws_access_key_id=KEY, aws_secret_access_key=SECRET,
+                       region_name="us-east-1", config=Config(s3={"addressing_style": "path"}))
     for i in range(int(sys.argv[2])):
         client = rnd.choice(clients)
-        kind = i % 4
+        kind = i % 5
         if kind < 2:
             signer(rnd, rnd.choice([None, "to+ken/=="]))
         elif kind == 2:
@@ -126,8 +128,10 @@ def main():
             except Intercepted:
                 request = sent.pop()
                 emit("boto3 call", request.method, request.url, request.headers)
-        else:
+        elif kind == 3:
             presigned(rnd, client)
+        else:  # version 2, boto3's default in us-east-1
+            presigned(rnd, old, "boto3 presigned V2")
 
 
 main()

@@ -1,0 +1,135 @@
+package s3fast
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/sluicehq/sluice/engine"
+	"github.com/sluicehq/sluice/engine/checksum"
+	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/s3fast/s3err"
+	"github.com/sluicehq/sluice/s3fast/s3xml"
+	"github.com/sluicehq/sluice/s3fast/sigv4"
+)
+
+// deleteObject answers DeleteObject. Conditions: If-Match, and the size and time
+// forms x-amz-if-match-size and x-amz-if-match-last-modified-time.
+func deleteObject(r *request) error {
+	if err := r.checkVersion(); err != nil {
+		return err
+	}
+	for _, h := range [...]string{"x-amz-mfa", "x-amz-bypass-governance-retention", "if-none-match"} {
+		if _, ok := r.headers.get(h); ok {
+			return notImplementedHeader(h)
+		}
+	}
+	req := engine.DeleteRequest{Bucket: r.bucket, Key: r.key, IfSize: -1}
+	if v := r.header("If-Match"); v != "" {
+		tags, err := parseIfMatch(v)
+		if err != nil {
+			return err
+		}
+		req.If.IfMatch = tags
+	}
+	if v := r.header("x-amz-if-match-size"); v != "" {
+		n, err := strconv.ParseUint(v, 10, 63)
+		if err != nil {
+			return invalidArgument("x-amz-if-match-size", v, "The size must be a number of bytes.")
+		}
+		req.IfSize = int64(n) // #nosec G115: 63 bits
+	}
+	if v := r.header("x-amz-if-match-last-modified-time"); v != "" {
+		t, ok := parseHTTPDate(v)
+		if !ok || t.UnixNano() == 0 {
+			return invalidArgument("x-amz-if-match-last-modified-time", v, "The time must be an HTTP date.")
+		}
+		req.IfMTime = t.UnixNano()
+	}
+	if _, err := r.s.cfg.Engine.Delete(r.context(), req); err != nil {
+		return err
+	}
+	r.ctx.SetStatusCode(fasthttp.StatusNoContent)
+	return nil
+}
+
+// deleteObjects answers DeleteObjects: up to 1,000 keys, each authorised and
+// deleted by itself.
+func deleteObjects(r *request) error {
+	if err := r.requireDigest(); err != nil {
+		return err
+	}
+	raw, err := r.readXML(s3xml.MaxDelete)
+	if err != nil {
+		return err
+	}
+	if len(raw) == 0 {
+		return s3err.MissingRequestBody.New()
+	}
+	d, err := s3xml.DecodeDelete(raw)
+	if err != nil {
+		return err
+	}
+	var doc s3xml.DeleteResult
+	for i := range d.Objects {
+		o := &d.Objects[i]
+		if err := r.deleteOne(o); err != nil {
+			e := s3Error(err)
+			if e.Status >= 500 {
+				r.s.cfg.Logger.Error("delete failed", "id", r.id, "bucket", r.bucket, "key", o.Key, "error", err)
+			}
+			doc.Errors = append(doc.Errors, s3xml.DeleteError{Key: o.Key, VersionID: o.VersionID,
+				Code: e.Code.Code, Message: e.Text()})
+		} else if !d.Quiet {
+			doc.Deleted = append(doc.Deleted, s3xml.Deleted{Key: o.Key, VersionID: o.VersionID})
+		}
+	}
+	r.answerXML(s3xml.AppendDeleteResult(nil, &doc))
+	return nil
+}
+
+// requireDigest wants proof that the document arrived whole: Content-MD5, an
+// additional checksum, or a signed payload hash is what S3 accepts.
+func (r *request) requireDigest() error {
+	claim, err := parseBodyClaim(r)
+	if err != nil {
+		return err
+	}
+	if claim.md5 == nil && claim.algorithm == checksum.None && r.auth.Payload != sigv4.SHA256 {
+		return s3err.InvalidRequest.Say("Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
+	}
+	return nil
+}
+
+// deleteOne deletes one object of a DeleteObjects request.
+func (r *request) deleteOne(o *s3xml.DeleteObject) error {
+	action := "s3:DeleteObject"
+	switch {
+	case !utf8.ValidString(o.Key):
+		return s3err.InvalidURI.New()
+	case len(o.Key) > engine.MaxKeyBytes:
+		return s3err.KeyTooLong.New()
+	case o.VersionID != "" && o.VersionID != "null":
+		return s3err.NoSuchVersion.New()
+	case o.VersionID != "" && !r.allows("s3:DeleteObjectVersion", r.bucket, o.Key):
+		return s3err.AccessDenied.New()
+	case !r.allows(action, r.bucket, o.Key):
+		return s3err.AccessDenied.New()
+	}
+	req := engine.DeleteRequest{Bucket: r.bucket, Key: o.Key, IfSize: -1}
+	if o.ETag != "" {
+		req.If = meta.Condition{IfMatch: []string{strings.Trim(o.ETag, `"`)}}
+	}
+	if o.HasSize {
+		req.IfSize = o.Size
+	}
+	if o.HasModified {
+		if req.IfMTime = o.LastModified.UnixNano(); req.IfMTime == 0 {
+			return s3err.PreconditionFailed.New() // nothing here is that old
+		}
+	}
+	_, err := r.s.cfg.Engine.Delete(r.context(), req)
+	return err
+}

@@ -1,0 +1,57 @@
+package s3fast
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TLS connections serve the same, in both directions, keep-alive included.
+func TestTLS(t *testing.T) {
+	r := newRig(t, nil)
+	r.bucket("bkt")
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	must(t, err)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	served := make(chan error, 1)
+	go func() {
+		served <- r.s.Serve(tls.NewListener(ln, &tls.Config{
+			Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}))
+	}()
+	// A peer that never shakes hands does not keep Shutdown waiting.
+	idle, err := net.Dial("tcp", ln.Addr().String())
+	must(t, err)
+	defer idle.Close()
+	nc, err := tls.Dial("tcp", ln.Addr().String(), &tls.Config{InsecureSkipVerify: true}) // #nosec G402: test
+	must(t, err)
+	defer nc.Close()
+	br := bufio.NewReader(nc)
+	body := strings.Repeat("tls ", 256<<10)
+	_, err = io.WriteString(nc, r.head(call{method: "PUT", target: "/bkt/k", body: body})+body)
+	must(t, err)
+	if a := r.read(br, "PUT"); a.status != 200 {
+		t.Fatalf("PUT: %s", a)
+	}
+	_, err = io.WriteString(nc, r.head(call{method: "GET", target: "/bkt/k"}))
+	must(t, err)
+	if a := r.read(br, "GET"); a.body != body {
+		t.Fatalf("GET: %s, %d bytes", a, len(a.body))
+	}
+	must(t, r.s.Shutdown(t.Context()))
+	if err := <-served; err != ErrServerClosed {
+		t.Errorf("Serve: %v", err)
+	}
+}
