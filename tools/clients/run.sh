@@ -36,6 +36,9 @@ until bin/ctl cluster status >/dev/null 2>&1; do
 	sleep 0.1
 done
 
+# Certificates of the surroundings must not stand in for the one under test.
+unset AWS_CA_BUNDLE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR
+
 # The workflow as WEKA's page has it, weka replaced by ctl.
 PATH=$PWD/bin:$PATH
 ctl s3 cluster create default .config_fs --all-servers

@@ -41,6 +41,7 @@ type tester struct {
 	}
 
 	empty     int64         // used bytes before the first object
+	rss       int64         // most memory of the process last killed
 	peakRSS   int64         // of all processes
 	slowest   time.Duration // start
 	totalAcks int64
@@ -99,7 +100,6 @@ func (t *tester) oneRound(ctx context.Context) error {
 	if err := t.load(ctx); err != nil {
 		return err
 	}
-	rss := t.peakRSS
 	again, took, err := t.restart(ctx)
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func (t *tester) oneRound(ctx context.Context) error {
 	}
 	t.o.printf("round %d/%d: %d acked, %d in flight at the kill (%d took effect), %d kills while starting, ready in %d ms; %d objects listed, %d read (%s, %d MiB) in %d ms, %d uploads; peak RSS %d MiB",
 		t.round, t.o.rounds, t.acked.Load(), t.inPlace.Load(), sum.applied, again, took.Milliseconds(),
-		sum.listed, sum.read, kind, sum.bytes/mib, time.Since(begin).Milliseconds(), sum.uploads, rss/mib)
+		sum.listed, sum.read, kind, sum.bytes/mib, time.Since(begin).Milliseconds(), sum.uploads, t.rss/mib)
 	return nil
 }
 
@@ -141,10 +141,10 @@ func (t *tester) load(ctx context.Context) error {
 		errs = append(errs, err)
 	case <-t.node.gone:
 		errs = append(errs, violate("the daemon ended by itself: %v", t.node.exit))
-	case <-time.After(time.Duration(t.rng.Int64N(int64(t.o.load)))):
+	case <-time.After(t.o.load/20 + time.Duration(t.rng.Int64N(int64(t.o.load)))):
 	}
 	if rss, err := t.node.peakRSS(); err == nil {
-		t.peakRSS = max(t.peakRSS, rss)
+		t.rss, t.peakRSS = rss, max(t.peakRSS, rss)
 		if rss > t.o.maxRSS {
 			errs = append(errs, violate("the daemon took %d MiB of memory", rss/mib))
 		}

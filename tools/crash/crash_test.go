@@ -1,0 +1,32 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestCrash is the short form of make crash: a few kills of a daemon built from
+// the present tree.
+func TestCrash(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts and kills a daemon")
+	}
+	bin := t.TempDir()
+	o := defaults()
+	o.sluiced, o.ctl = filepath.Join(bin, "sluiced"), filepath.Join(bin, "ctl")
+	for out, pkg := range map[string]string{o.sluiced: "../../daemon", o.ctl: "../../ctl"} {
+		build := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-checklinkname=0", "-o", out, pkg)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if text, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+	}
+	o.rounds, o.fullEvery, o.load, o.maxBytes = 3, 2, 1500*time.Millisecond, 160<<20
+	o.printf = t.Logf
+	if err := run(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+}
