@@ -149,6 +149,22 @@ func refsSize(_ []byte, parts int) (n int64) {
 	return n
 }
 
+// barrier lets nothing be read until all of its kind are being read.
+type barrier struct {
+	r    io.Reader
+	all  *sync.WaitGroup
+	once sync.Once
+}
+
+func (b *barrier) Read(p []byte) (int, error) {
+	b.once.Do(func() {
+		b.all.Done()
+		b.all.Wait()
+	})
+	return b.r.Read(p)
+}
+
+// Of many creations of one key exactly one wins.
 func TestConditionalRace(t *testing.T) {
 	r := newRig(t, rigOptions{})
 	r.bucket("b")
@@ -156,12 +172,12 @@ func TestConditionalRace(t *testing.T) {
 		key := fmt.Sprint(round)
 		var won atomic.Int64
 		var winner atomic.Uint64
-		var wg sync.WaitGroup
-		start := make(chan struct{})
+		var wg, reading sync.WaitGroup
+		reading.Add(32)
 		for i := range 32 {
 			wg.Go(func() {
-				<-start
 				req := putRequest("b", key, content(uint64(i), []int64{100, 10_000}[round%2]))
+				req.Body = &barrier{r: req.Body, all: &reading} // past the early refusal
 				req.If.IfNoneMatchAny = true
 				switch _, err := r.e.Put(context.Background(), req); {
 				case err == nil:
@@ -172,7 +188,6 @@ func TestConditionalRace(t *testing.T) {
 				}
 			})
 		}
-		close(start)
 		wg.Wait()
 		if won.Load() != 1 {
 			t.Fatalf("%d of 32 creations of one key succeeded", won.Load())
@@ -269,4 +284,61 @@ func TestEpochs(t *testing.T) {
 	if live.Load() == 0 || p.readers.Load() != 0 {
 		t.Fatal(live.Load(), p.readers.Load())
 	}
+}
+
+// slow is a store whose Get, once armed, waits after it has read.
+type slow struct {
+	meta.Store
+	armed   *atomic.Bool
+	entered chan struct{}
+	resume  chan struct{}
+}
+
+func (s *slow) Get(key []byte) ([]byte, bool, error) {
+	v, ok, err := s.Store.Get(key)
+	if s.armed.CompareAndSwap(true, false) {
+		close(s.entered)
+		<-s.resume
+	}
+	return v, ok, err
+}
+
+// A reader that is between the record and its pin holds the purger up.
+func TestPurgeWaitsForLookup(t *testing.T) {
+	var armed atomic.Bool
+	s := &slow{armed: &armed, entered: make(chan struct{}), resume: make(chan struct{})}
+	r := newRig(t, rigOptions{drives: 1, cfg: Config{Grace: 1}, wrap: func(inner meta.Store) meta.Store {
+		s.Store = inner
+		return s
+	}})
+	r.bucket("b")
+	data := content(1, 100_000)
+	r.put("b", "k", data)
+	if _, err := r.e.Bucket(context.Background(), "b"); err != nil { // now cached
+		t.Fatal(err)
+	}
+	armed.Store(true)
+	got := make(chan error, 1)
+	go func() {
+		_, b, err := fetch(r.e, "b", "k", 0)
+		if err == nil && !bytes.Equal(b, data) {
+			err = io.ErrUnexpectedEOF
+		}
+		got <- err
+	}()
+	<-s.entered
+	if _, err := r.e.Delete(context.Background(), DeleteRequest{Bucket: "b", Key: "k", IfSize: -1}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(150 * time.Millisecond) // the purger tries
+	if n := r.e.purger.purged.Load(); n != 0 {
+		t.Errorf("%d entries were purged under a reader", n)
+	}
+	close(s.resume)
+	if err := <-got; err != nil {
+		t.Fatal("the reader lost its data:", err)
+	}
+	r.drained()
+	r.accounted()
+	r.stop()
 }

@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"math"
-
 	"github.com/sluicehq/sluice/engine/layout"
 	"github.com/sluicehq/sluice/ioring"
 )
@@ -41,7 +39,9 @@ func (e *Engine) Status() (s Status) {
 	}
 	s.MetaBytes = e.store.DiskUsage()
 	s.MetaMetrics = e.store.Metrics()
-	queue, err := e.garbage(math.MaxInt64, maxCountedGarbage)
+	// What is due later than now plus the grace is no data: the records of
+	// completed uploads are remembered for a day.
+	queue, err := e.garbage(e.due(e.now()), maxCountedGarbage)
 	if err != nil {
 		e.log.Error("cannot read the delete queue", "err", err)
 	}
