@@ -31,7 +31,7 @@ fmt:
 	gofmt -w $$(git ls-files '*.go')
 
 soak: ## thousands of seeded power losses
-	go test ./engine -run TestPowerLoss -count=1 -timeout 3h -seeds $(or $(SEEDS),5000)
+	go test ./engine -run TestPowerLoss -count=1 -timeout 3h -seeds $(or $(SEEDS),5000) -seed $(or $(SEED),1)
 
 crash: build ## kill -9 under a mixed load, 50 times over
 	go run ./tools/crash -rounds $(or $(ROUNDS),50)

@@ -88,12 +88,13 @@ func (d *daemon) openEngine(ctx context.Context) (err error) {
 		return errors.Join(err, store.Close())
 	}
 	d.engine, err = engine.Open(ctx, engine.Config{
-		Drives:      drives,
-		Store:       store,
-		InlineMax:   d.cfg.InlineMax,
-		MetaFree:    func() (int64, error) { return freeBytes(home) },
-		MetaReserve: reserveOf(d.cfg, home) / 4,
-		Logger:      d.log,
+		Drives:       drives,
+		Store:        store,
+		InlineMax:    d.cfg.InlineMax,
+		WriteBuffers: d.cfg.Buffers / 2,
+		MetaFree:     func() (int64, error) { return freeBytes(home) },
+		MetaReserve:  reserveOf(d.cfg, home) / 4,
+		Logger:       d.log,
 	})
 	if err != nil {
 		return errors.Join(err, closeDrives(drives), store.Close())

@@ -212,6 +212,7 @@ func (p *purger) pressure(size int64) *room {
 	r := &room{p: p, freed: p.news()}
 	p.wake()
 	p.pass.Lock() // extents that have left the queue are free once the pass ends
+	//lint:ignore SA2001 the pass that is under way is waited for, nothing more
 	p.pass.Unlock()
 	r.enough = p.promise() >= drive.DiskSize(size)
 	r.timer = time.NewTimer(min(p.e.cfg.Grace, pressureMax) + pressureSlop)

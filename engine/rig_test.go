@@ -190,6 +190,7 @@ func (r *rig) drained() {
 		}
 		if len(queue) == 0 {
 			r.e.purger.pass.Lock() // until the extents are free as well
+			//lint:ignore SA2001 the pass that is under way is waited for, nothing more
 			r.e.purger.pass.Unlock()
 			return
 		}
