@@ -35,11 +35,14 @@ type client struct {
 	host              string // HOST:PORT
 	bucket            string
 	accessKey, secret string
+	// stopping reports whether the daemon is being ended: then it may refuse
+	// service, and the outcome is called unknown.
+	stopping func() bool
 }
 
-func newClient(host, bucket, accessKey, secret string, conns int) *client {
+func newClient(host, bucket, accessKey, secret string, conns int, stopping func() bool) *client {
 	return &client{
-		host: host, bucket: bucket, accessKey: accessKey, secret: secret,
+		host: host, bucket: bucket, accessKey: accessKey, secret: secret, stopping: stopping,
 		http: &http.Client{
 			Timeout: requestMax,
 			Transport: &http.Transport{
@@ -113,6 +116,9 @@ func (cl *client) open(c *call) (*http.Response, error) {
 	resp, err := cl.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errGone, err)
+	}
+	if resp.StatusCode == http.StatusServiceUnavailable && cl.stopping() {
+		return nil, errors.Join(fmt.Errorf("%w: refused, as the daemon stops", errGone), resp.Body.Close())
 	}
 	return resp, nil
 }

@@ -28,7 +28,11 @@
 // be compared with what is read. Each key is written by one worker only, so its
 // history is a sequence, at most one write of which has no known outcome.
 //
+// The daemon inherits the environment, so that SLUICE_IO=pread, say, crashes the
+// I/O path without io_uring.
+//
 // Reading order: main.go, run.go (the rounds), node.go (the process), client.go
-// (signed requests), content.go (bodies), model.go (what may be read), load.go
-// and multipart.go (what workers do), verify.go (what is checked after a crash).
+// (signed requests), content.go (bodies), model.go (what may be read), load.go,
+// read.go, list.go and multipart.go (what workers do), verify.go (what is checked
+// after a crash).
 package main

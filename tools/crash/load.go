@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"crypto/md5"
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -66,8 +69,10 @@ func (w *worker) step() error {
 	case n < 61:
 		other := w.t.workers[w.rng.IntN(len(w.t.workers))]
 		return w.read(other.objects[w.rng.IntN(len(other.objects))])
-	case n < 68:
+	case n < 66:
 		return w.remove(o)
+	case n < 68:
+		return w.removeSome()
 	case n < 75:
 		return w.copy(w.objects[w.rng.IntN(len(w.objects))], o)
 	case n < 83:
@@ -186,6 +191,44 @@ func (w *worker) putCall(key string, v *value, conditions map[string]string) *ca
 func (w *worker) remove(o *object) error {
 	_, err := w.write(o, nil, &call{method: http.MethodDelete, key: o.key}, http.StatusNoContent)
 	return err
+}
+
+// removeSome deletes a few keys, some of which may not exist, in one request.
+func (w *worker) removeSome() error {
+	var some []*object
+	body := []byte("<Delete><Quiet>false</Quiet>")
+	for _, i := range w.rng.Perm(len(w.objects))[:2] {
+		o := w.objects[i]
+		some = append(some, o)
+		body = append(body, "<Object><Key>"...)
+		var escaped bytes.Buffer
+		if err := xml.EscapeText(&escaped, []byte(o.key)); err != nil {
+			return err
+		}
+		body = append(append(body, escaped.Bytes()...), "</Key></Object>"...)
+	}
+	body = append(body, "</Delete>"...)
+	sum := md5.Sum(body)
+	c := &call{method: http.MethodPost, query: url.Values{"delete": {""}}, raw: body,
+		header: map[string]string{"Content-MD5": base64.StdEncoding.EncodeToString(sum[:])}}
+	for _, o := range some {
+		o.begin(nil)
+	}
+	r, err := w.t.client.do(c)
+	if err != nil {
+		return err
+	}
+	var doc struct {
+		XMLName xml.Name   `xml:"DeleteResult"`
+		Deleted []struct{} `xml:"Deleted"`
+	}
+	if r.status != http.StatusOK || xml.Unmarshal(r.body, &doc) != nil || len(doc.Deleted) != len(some) {
+		return r.unexpected(c)
+	}
+	for _, o := range some {
+		o.ack()
+	}
+	return nil
 }
 
 // copy copies within the bucket; the copy's entity tag is that of a plain object.

@@ -60,6 +60,8 @@ func (w *worker) multipart(o *object) error {
 		return w.complete(u)
 	case n > 0 && dice < 40:
 		return w.part(u, 1+w.rng.IntN(n)) // replaces one
+	case dice < 55:
+		return w.partCopy(u, w.objects[w.rng.IntN(len(w.objects))])
 	default:
 		return w.part(u, n+1)
 	}
@@ -99,16 +101,51 @@ func (w *worker) part(u *upload, n int) error {
 	q := u.query()
 	q.Set("partNumber", strconv.Itoa(n))
 	c := &call{method: http.MethodPut, key: u.o.key, query: q, body: v.body}
-	u.trying, u.tried = n, v
-	r, err := w.t.client.do(c)
+	r, err := w.sendPart(u, n, v, c)
 	if err != nil {
 		return err
 	}
+	return sameTag(fmt.Sprintf("part %d of %s", n, u.o.key), r, v)
+}
+
+// partCopy makes an object the next part. A small one is the last.
+func (w *worker) partCopy(u *upload, from *object) error {
+	src, n := from.now(), len(u.parts)+1
+	if src == nil || src.size == 0 {
+		return w.part(u, n)
+	}
+	v := newValue(src.body, "")
+	q := u.query()
+	q.Set("partNumber", strconv.Itoa(n))
+	c := &call{method: http.MethodPut, key: u.o.key, query: q, header: map[string]string{
+		"x-amz-copy-source": encodePath("/" + bucket + "/" + from.key),
+	}}
+	r, err := w.sendPart(u, n, v, c)
+	if err != nil {
+		return err
+	}
+	var doc struct {
+		XMLName xml.Name `xml:"CopyPartResult"`
+		ETag    string
+	}
+	if err := xml.Unmarshal(r.body, &doc); err != nil || strings.Trim(doc.ETag, `"`) != v.etag {
+		return violate("copying %s to part %d of %s should yield %v, but was answered %s", from.key, n, u.o.key, v, r.body)
+	}
+	return nil
+}
+
+// sendPart sends the request that makes part n be v.
+func (w *worker) sendPart(u *upload, n int, v *value, c *call) (*reply, error) {
+	u.trying, u.tried = n, v
+	r, err := w.t.client.do(c)
+	if err != nil {
+		return nil, err
+	}
 	if r.status != http.StatusOK {
-		return r.unexpected(c)
+		return nil, r.unexpected(c)
 	}
 	u.adopt(n, v)
-	return sameTag(fmt.Sprintf("part %d of %s", n, u.o.key), r, v)
+	return r, nil
 }
 
 // adopt notes that part n is v, and that none is in flight.

@@ -50,7 +50,7 @@ type tester struct {
 
 func newTester(o options, n *node) *tester {
 	t := &tester{o: o, node: n, rng: rand.New(rand.NewPCG(o.seed, 0))}
-	t.client = newClient(n.addr, bucket, accessKey, secretKey, 2*o.workers+8)
+	t.client = newClient(n.addr, bucket, accessKey, secretKey, 2*o.workers+8, t.killing.Load)
 	for i := range o.workers {
 		t.workers = append(t.workers, newWorker(t, i))
 	}
@@ -93,11 +93,7 @@ func (t *tester) run(ctx context.Context) error {
 
 // oneRound is load, kill, restart and verification.
 func (t *tester) oneRound(ctx context.Context) error {
-	t.acked.Store(0)
-	t.inPlace.Store(0)
-	t.killing.Store(false)
-	t.newRaces()
-	if err := t.load(ctx); err != nil {
+	if err := t.load(ctx, func() error { t.node.kill(); return nil }); err != nil {
 		return err
 	}
 	again, took, err := t.restart(ctx)
@@ -122,8 +118,12 @@ func (t *tester) oneRound(ctx context.Context) error {
 	return nil
 }
 
-// load lets the workers work for a random time, then kills the daemon.
-func (t *tester) load(ctx context.Context) error {
+// load lets the workers work for a random time, then ends the daemon.
+func (t *tester) load(ctx context.Context, end func() error) error {
+	t.acked.Store(0)
+	t.inPlace.Store(0)
+	t.killing.Store(false)
+	t.newRaces()
 	failed := make(chan error, len(t.workers))
 	var wg sync.WaitGroup
 	for _, w := range t.workers {
@@ -150,7 +150,8 @@ func (t *tester) load(ctx context.Context) error {
 		}
 	}
 	t.killing.Store(true)
-	t.node.kill()
+	errs = append(errs, end())
+	t.node.kill() // unless it has ended already
 	wg.Wait()
 	t.client.http.CloseIdleConnections()
 	for len(failed) > 0 {
@@ -184,12 +185,21 @@ func (t *tester) restart(ctx context.Context) (kills int, took time.Duration, er
 	return kills, took, err
 }
 
-// finish checks an orderly stop, then that deleting everything frees everything.
+// finish checks an orderly stop under load, then that deleting everything frees
+// everything, and an orderly stop when idle.
 func (t *tester) finish(ctx context.Context) error {
-	if err := t.node.stop(stopWithin); err != nil {
+	var took time.Duration
+	stop := func() error {
+		begin := time.Now()
+		err := t.node.stop(stopWithin)
+		took = time.Since(begin)
 		return err
 	}
-	t.client.http.CloseIdleConnections()
+	if err := t.load(ctx, stop); err != nil {
+		return err
+	}
+	t.o.printf("SIGTERM under load: exit code 0 after %d ms; %d acked, %d requests refused or cut off",
+		took.Milliseconds(), t.acked.Load(), t.inPlace.Load())
 	if err := t.node.start(); err != nil {
 		return err
 	}
