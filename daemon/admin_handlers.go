@@ -23,7 +23,7 @@ func adminStatus(d *daemon, r *http.Request) (any, error) {
 	out := api.Status{
 		Version:   buildVersion(drive.FormatVersion),
 		Started:   d.started.UTC().Truncate(time.Second),
-		Ready:     d.ready.get(),
+		Ready:     d.ready.get() && d.engine.Err() == nil,
 		Cluster:   d.clusters.current.Load(),
 		Listen:    d.addresses(),
 		TLS:       d.cfg.TLS,

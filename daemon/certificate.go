@@ -134,6 +134,13 @@ func (c *certificates) unset() error {
 	return c.load()
 }
 
+// reload reads the files again. On an error the certificate in use stays.
+func (c *certificates) reload() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.load()
+}
+
 // config is the server's TLS configuration: TLS 1.2 and up, Go's own choice of
 // suites, which leaves out everything without forward secrecy and AEAD.
 func (c *certificates) config() *tls.Config {

@@ -114,7 +114,7 @@ func openDrives(ctx context.Context, cfg *config.Config, locs []location, cluste
 
 func openDrive(ctx context.Context, cfg *config.Config, n int, loc location, cluster [16]byte, arena *ioring.Arena, log *slog.Logger) (*drive.Drive, error) {
 	if !loc.block {
-		if err := os.MkdirAll(loc.path, 0o700); err != nil {
+		if err := makeDirs(loc.path); err != nil {
 			return nil, err
 		}
 	}
@@ -195,6 +195,9 @@ func metaHome(locs []location, stateDir string) (string, error) {
 		return "", fmt.Errorf("metadata stores in several places (%v): these drives do not belong together", found)
 	}
 	for _, loc := range locs {
+		if !loc.fresh && loc.block {
+			return "", fmt.Errorf("drive %s is not blank, and no metadata store is in %s: if it is a drive of Sluice, give the --state-dir or the drive with the %q directory that belong to it; anything else is not overwritten (clear its first 2 MiB to have it formatted)", loc.path, stateDir, metaDir)
+		}
 		if !loc.fresh {
 			return "", fmt.Errorf("drive %s holds data, but its metadata is on none of the drives given: name the drive that holds the %q directory too", loc.path, metaDir)
 		}

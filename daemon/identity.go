@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -41,10 +43,25 @@ type driveDoc struct {
 }
 
 // makeDirs makes the daemon's own directories, readable by nobody else.
+// Their names are durable afterwards: data in a directory that a power loss takes
+// away would be lost with it.
 func makeDirs(dirs ...string) error {
 	for _, dir := range dirs {
+		dir = filepath.Clean(dir)
+		parents := []string{filepath.Dir(dir)} // always: who made dir may have been killed before the sync
+		for at := parents[0]; at != filepath.Dir(at); at = filepath.Dir(at) {
+			if _, err := os.Stat(at); err == nil {
+				break
+			}
+			parents = append(parents, filepath.Dir(at))
+		}
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
+		}
+		for _, parent := range parents {
+			if err := syncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
+				return err // one that may not be read is another's, and was there before
+			}
 		}
 	}
 	return nil
@@ -114,29 +131,38 @@ func rememberDrives(ctx context.Context, docs *engine.Docs, drives []*drive.Driv
 	return nil
 }
 
-// checkKey refuses a cluster key file other than the one that sealed the
-// secrets: with it every user would be locked out for no visible reason.
-func checkKey(ctx context.Context, docs *engine.Docs, key *seal.Key) error {
+// loadKey reads the cluster key file, making it at the first start. It refuses a
+// file other than the one that sealed the secrets, and makes none in its place:
+// with another key every user would be locked out for no visible reason.
+func loadKey(ctx context.Context, docs *engine.Docs, path string) (*seal.Key, error) {
 	found, err := docs.Get(ctx, docKey)
-	if engine.KindOf(err) == engine.NoDoc {
-		value, err := json.Marshal(keyDoc{Fingerprint: key.Fingerprint()})
-		if err != nil {
-			return err
-		}
-		_, err = docs.Put(ctx, docKey, value, 0)
-		return err
+	first := engine.KindOf(err) == engine.NoDoc
+	if err != nil && !first {
+		return nil, err
+	}
+	key, err := seal.LoadOrCreate(path, first)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the cluster key file is missing: restore %s (%w)", path, err)
 	}
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if first {
+		value, err := json.Marshal(keyDoc{Fingerprint: key.Fingerprint()})
+		if err != nil {
+			return nil, err
+		}
+		_, err = docs.Put(ctx, docKey, value, 0)
+		return key, err
 	}
 	var doc keyDoc
 	if err := json.Unmarshal(found.Value, &doc); err != nil {
-		return fmt.Errorf("%s: %w", docKey, err)
+		return nil, fmt.Errorf("%s: %w", docKey, err)
 	}
 	if doc.Fingerprint != key.Fingerprint() {
-		return fmt.Errorf("the cluster key file is not the one this cluster was made with (fingerprint %s, want %s): restore cluster.key in the state directory", key.Fingerprint(), doc.Fingerprint)
+		return nil, fmt.Errorf("the cluster key file is not the one this cluster was made with (fingerprint %s, want %s): restore %s", key.Fingerprint(), doc.Fingerprint, path)
 	}
-	return nil
+	return key, nil
 }
 
 // iamDocs gives package iam its documents.

@@ -7,47 +7,124 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// tlsRecordHandshake is the first byte of every TLS connection (RFC 8446,
-// section 5.1: ContentType handshake). No HTTP method begins with it.
-const tlsRecordHandshake = 0x16
+const (
+	// tlsRecordHandshake is the first byte of every TLS connection (RFC 8446,
+	// section 5.1: ContentType handshake). No HTTP method begins with it.
+	tlsRecordHandshake = 0x16
 
-// sniffTimeout bounds how long a connection may stay silent before its first
-// byte: until then it costs a goroutine but no request state.
-const sniffTimeout = 30 * time.Second
+	// refuseRoom is how many connections over the limit are accepted to be told
+	// so. Any more are closed at once.
+	refuseRoom = 64
 
-// sniffMax bounds connections that have not sent their first byte.
-const sniffMax = 16384
+	// refuseTime bounds the answer to a refused connection: closing a socket
+	// with unread data resets it, and the client would lose the answer.
+	refuseTime  = time.Second
+	refuseBytes = 1 << 20
+
+	// acceptPause is the wait after an accept(2) that failed for want of
+	// descriptors or memory: the next one would fail, too.
+	acceptPause = 10 * time.Millisecond
+)
+
+// slots bounds the open connections of all listeners together. Those beyond the
+// limit, extra, are there to be refused; silence among them takes no room from
+// those within it.
+type slots struct {
+	max   int64
+	open  atomic.Int64 // within the limit
+	extra atomic.Int64
+}
+
+// take counts a connection in unless n would exceed max.
+func take(n *atomic.Int64, max int64) bool {
+	if n.Add(1) > max {
+		n.Add(-1)
+		return false
+	}
+	return true
+}
+
+// muxOptions are the settings of newMuxListener.
+type muxOptions struct {
+	tls      *tls.Config   // nil: TLS off
+	required bool          // refuse plain connections
+	silence  time.Duration // until the first byte; then the connection is closed
+	slots    *slots
+}
 
 // muxListener accepts HTTPS and plain HTTP on one port: a connection whose
 // first byte opens a TLS handshake comes out as *tls.Conn, any other as it is.
+// A connection that has not sent its first byte costs one goroutine and no
+// request state.
 type muxListener struct {
 	net.Listener
-	tls      *tls.Config // nil: TLS off, nothing is sniffed
-	required bool        // refuse plain connections
-	ready    chan net.Conn
-	failed   chan error
-	done     chan struct{}
-	close    sync.Once
-	tokens   chan struct{}
+	opts  muxOptions
+	ready chan net.Conn
+
+	done    chan struct{} // closed with the listener
+	end     sync.Once
+	failure error // of accept(2); set before done is closed
+
+	mu     sync.Mutex
+	silent map[*slotConn]struct{} // waiting for the first byte; nil once closed
 }
 
-// newMuxListener wraps ln. A nil conf leaves every connection plain.
-func newMuxListener(ln net.Listener, conf *tls.Config, required bool) net.Listener {
-	if conf == nil {
-		return ln
+// slotConn is a connection that holds a slot until it is closed.
+type slotConn struct {
+	*net.TCPConn
+	slots *slots
+	extra atomic.Bool
+	once  sync.Once
+}
+
+// admit takes a slot; false: there is no room even to refuse.
+func (s *slots) admit(tcp *net.TCPConn) (*slotConn, bool) {
+	c := &slotConn{TCPConn: tcp, slots: s}
+	switch {
+	case take(&s.open, s.max):
+	case take(&s.extra, refuseRoom):
+		c.extra.Store(true)
+	default:
+		return nil, false
 	}
+	return c, true
+}
+
+// within reports whether c is within the limit, now that it wants to be served.
+func (c *slotConn) within() bool {
+	if c.extra.Load() && take(&c.slots.open, c.slots.max) {
+		c.extra.Store(false)
+		c.slots.extra.Add(-1)
+	}
+	return !c.extra.Load()
+}
+
+// Close implements net.Conn.
+func (c *slotConn) Close() error {
+	err := c.TCPConn.Close()
+	c.once.Do(func() {
+		if c.extra.Load() {
+			c.slots.extra.Add(-1)
+		} else {
+			c.slots.open.Add(-1)
+		}
+	})
+	return err
+}
+
+// newMuxListener wraps ln, which listens on TCP.
+func newMuxListener(ln net.Listener, opts muxOptions) *muxListener {
 	m := &muxListener{
 		Listener: ln,
-		tls:      conf,
-		required: required,
+		opts:     opts,
 		ready:    make(chan net.Conn),
-		failed:   make(chan error, 1),
 		done:     make(chan struct{}),
-		tokens:   make(chan struct{}, sniffMax),
+		silent:   make(map[*slotConn]struct{}),
 	}
 	go m.acceptLoop()
 	return m
@@ -57,51 +134,57 @@ func (m *muxListener) acceptLoop() {
 	for {
 		conn, err := m.Listener.Accept()
 		if err != nil {
-			var ne net.Error
-			if errors.As(err, &ne) && ne.Timeout() {
-				continue
-			}
 			if isTransientAccept(err) {
-				time.Sleep(10 * time.Millisecond)
+				time.Sleep(acceptPause)
 				continue
 			}
-			m.failed <- err
+			m.shut(err)
 			return
 		}
-		select {
-		case m.tokens <- struct{}{}:
-			go m.sniff(conn)
-		default:
+		tcp, ok := conn.(*net.TCPConn)
+		if !ok {
+			conn.Close()
+			continue
+		}
+		if c, ok := m.opts.slots.admit(tcp); ok {
+			go m.sniff(c)
+		} else {
 			conn.Close()
 		}
 	}
 }
 
-// sniff reads the first byte and hands the connection on.
-func (m *muxListener) sniff(conn net.Conn) {
-	defer func() { <-m.tokens }()
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() { // a listener that closes does not wait for silent clients
-		select {
-		case <-m.done:
-			conn.Close()
-		case <-stop:
-		}
-	}()
-	conn.SetReadDeadline(time.Now().Add(sniffTimeout))
+// sniff waits for the first byte and hands the connection on.
+func (m *muxListener) sniff(conn *slotConn) {
+	if !m.track(conn) {
+		conn.Close()
+		return
+	}
+	silence := m.opts.silence
+	if conn.extra.Load() {
+		silence = min(silence, refuseTime)
+	}
+	conn.SetReadDeadline(time.Now().Add(silence))
 	first, err := peekByte(conn)
+	m.forget(conn)
 	if err != nil {
 		conn.Close()
 		return
 	}
 	conn.SetReadDeadline(time.Time{})
-	out := conn
-	switch {
-	case first == tlsRecordHandshake:
-		out = tls.Server(conn, m.tls)
-	case m.required:
-		refusePlain(conn)
+	secure := first == tlsRecordHandshake
+	var out net.Conn = conn
+	switch full := !conn.within(); {
+	case full && secure, secure && m.opts.tls == nil:
+		conn.Close()
+		return
+	case full:
+		refusePlain(conn, "503 Service Unavailable", "Retry-After: 1\r\n", "Too many connections.\n")
+		return
+	case secure:
+		out = tls.Server(conn, m.opts.tls)
+	case m.opts.required:
+		refusePlain(conn, "400 Bad Request", "", "This endpoint speaks HTTPS only.\n")
 		return
 	}
 	select {
@@ -111,41 +194,79 @@ func (m *muxListener) sniff(conn net.Conn) {
 	}
 }
 
+// track makes Close end the wait of conn; false when that has happened already.
+func (m *muxListener) track(conn *slotConn) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.silent == nil {
+		return false
+	}
+	m.silent[conn] = struct{}{}
+	return true
+}
+
+func (m *muxListener) forget(conn *slotConn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.silent, conn)
+}
+
 // Accept implements net.Listener.
 func (m *muxListener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-m.ready:
 		return conn, nil
-	case err := <-m.failed:
-		m.failed <- err
-		return nil, err
 	case <-m.done:
-		return nil, net.ErrClosed
+		return nil, m.failure
 	}
 }
 
-// Close implements net.Listener.
+// Close implements net.Listener. Silent clients are not waited for.
 func (m *muxListener) Close() error {
-	m.close.Do(func() { close(m.done) })
+	m.shut(net.ErrClosed)
 	return m.Listener.Close()
 }
 
-// refusePlain answers a plain HTTP request where only HTTPS is served.
-func refusePlain(conn net.Conn) {
-	const text = "This endpoint speaks HTTPS only.\n"
-	conn.SetWriteDeadline(time.Now().Add(time.Second))
-	fmt.Fprintf(conn, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(text), text)
-	conn.Close()
+// shut ends Accept with err and closes the connections still silent.
+func (m *muxListener) shut(err error) {
+	m.end.Do(func() {
+		m.failure = err
+		close(m.done)
+		m.mu.Lock()
+		silent := m.silent
+		m.silent = nil
+		m.mu.Unlock()
+		for conn := range silent {
+			conn.Close()
+		}
+	})
+}
+
+// refusePlain answers a plain HTTP request that is not served and closes conn.
+func refusePlain(conn *slotConn, status, header, text string) {
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(refuseTime))
+	_, err := fmt.Fprintf(conn, "HTTP/1.1 %s\r\n%sContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", status, header, len(text), text)
+	if err == nil && conn.CloseWrite() == nil {
+		io.CopyN(io.Discard, conn, refuseBytes)
+	}
+}
+
+// isTransientAccept reports errors of accept(2) that pass: the daemon is out of
+// descriptors or memory for the moment, or the peer has gone already.
+func isTransientAccept(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // peekByte waits for the first byte of conn and leaves it in the socket, so
 // that the connection stays the kernel's own and keeps its fast paths.
-func peekByte(conn net.Conn) (byte, error) {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return 0, errors.New("connection without a descriptor")
-	}
-	raw, err := sc.SyscallConn()
+func peekByte(conn syscall.Conn) (byte, error) {
+	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, err
 	}
@@ -155,8 +276,12 @@ func peekByte(conn net.Conn) (byte, error) {
 		rx  error
 	)
 	err = raw.Read(func(fd uintptr) bool {
-		n, _, rx = syscall.Recvfrom(int(fd), buf[:], syscall.MSG_PEEK)
-		return rx != syscall.EAGAIN && rx != syscall.EINTR
+		for {
+			n, _, rx = syscall.Recvfrom(int(fd), buf[:], syscall.MSG_PEEK)
+			if rx != syscall.EINTR {
+				return rx != syscall.EAGAIN
+			}
+		}
 	})
 	switch {
 	case err != nil:

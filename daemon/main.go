@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -31,6 +29,8 @@ var errUsage = errors.New("usage")
 func run(args, environ []string) int {
 	cfg := config.Default()
 	flags := cfg.Flags()
+	ctx, sigs := watchSignals(context.Background())
+	defer sigs.close()
 	cmd := &cobra.Command{
 		Use:           "sluiced --drive PATH[,PATH...]",
 		Short:         "S3-compatible object storage daemon",
@@ -43,15 +43,13 @@ func run(args, environ []string) int {
 			if err := cfg.Load(flags, environ); err != nil {
 				return fmt.Errorf("%w: %w", errUsage, err)
 			}
-			return serve(cmd.Context(), &cfg)
+			return serve(cmd.Context(), &cfg, sigs.reload)
 		},
 	}
 	cmd.Flags().AddFlagSet(flags)
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	cmd.SetArgs(args)
 
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
 	err := cmd.ExecuteContext(ctx)
 	switch {
 	case err == nil || errors.Is(err, pflag.ErrHelp):
@@ -64,21 +62,33 @@ func run(args, environ []string) int {
 	return 1
 }
 
-// serve runs the daemon until ctx is done.
-func serve(ctx context.Context, cfg *config.Config) error {
+// serve runs the daemon until ctx is done. What arrives in reload has it read
+// the certificates again.
+func serve(ctx context.Context, cfg *config.Config, reload <-chan struct{}) error {
 	log := newLogger(cfg)
+	slog.SetDefault(log)
+	fitConnections(cfg, log)
 	d, err := open(ctx, cfg, log)
 	if err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			log.Info("stopped while starting")
+			return nil
+		}
 		return err
 	}
 	log.Info("serving", "listen", d.addresses(), "admin_socket", cfg.AdminSocket, "tls", cfg.TLS, "version", version)
-	select {
-	case <-ctx.Done():
-		log.Info("stopping: finishing requests in flight", "at_most", cfg.ShutdownTimeout)
-	case err = <-d.failed:
-		log.Error("a server failed", "err", err)
+	for {
+		select {
+		case <-reload:
+			d.reloadCertificates()
+			continue
+		case <-ctx.Done():
+			log.Info("stopping: finishing requests in flight", "at_most", cfg.ShutdownTimeout)
+		case err = <-d.failed:
+			log.Error("a server failed", "err", err)
+		}
+		return errors.Join(err, d.close())
 	}
-	return errors.Join(err, d.close())
 }
 
 func newLogger(cfg *config.Config) *slog.Logger {

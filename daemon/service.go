@@ -43,7 +43,8 @@ func (d *daemon) servicePage(ctx *fasthttp.RequestCtx) {
 }
 
 // readyPage answers 200 while S3 requests would be served: not while starting
-// or stopping, not before a cluster exists, not with a failed drive only.
+// or stopping, not before a cluster exists, not with the metadata store or every
+// drive out of service.
 func (d *daemon) readyPage(ctx *fasthttp.RequestCtx) {
 	ctx.SetContentType("text/plain; charset=utf-8")
 	why := ""
@@ -52,18 +53,14 @@ func (d *daemon) readyPage(ctx *fasthttp.RequestCtx) {
 		why = "starting or stopping"
 	case d.clusters.view() == nil:
 		why = "no S3 cluster has been created"
-	case !d.anyDrive():
-		why = "no drive in service"
+	case d.engine.Err() != nil:
+		why = "storage is out of service" // the page is public: ctl status tells more
 	}
 	if why != "" {
 		ctx.Error("not ready: "+why+"\n", fasthttp.StatusServiceUnavailable)
 		return
 	}
 	ctx.SetBodyString("ready\n")
-}
-
-func (d *daemon) anyDrive() bool {
-	return slices.ContainsFunc(d.engine.Status().Drives, driveOK)
 }
 
 // appendMetrics renders every metric in Prometheus' text format.

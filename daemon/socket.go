@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -13,17 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// isTransientAccept reports errors of accept(2) that pass: the daemon is out of
-// descriptors or memory for the moment, or the peer has gone already.
-func isTransientAccept(err error) bool {
-	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
 
 // listenAdmin opens the admin socket with mode 0600. A socket left behind by a
 // daemon that died is replaced; one that answers is not.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -15,11 +16,14 @@ import (
 	"github.com/sluicehq/sluice/daemon/config"
 	"github.com/sluicehq/sluice/engine"
 	"github.com/sluicehq/sluice/engine/meta/pebblemeta"
-	"github.com/sluicehq/sluice/engine/seal"
 	"github.com/sluicehq/sluice/ioring"
 	"github.com/sluicehq/sluice/s3fast"
 	"github.com/sluicehq/sluice/s3fast/iam"
 )
+
+// closeTimeout bounds each of the steps of a stop that follow the requests in
+// flight.
+const closeTimeout = 15 * time.Second
 
 // daemon is everything that runs in one process.
 type daemon struct {
@@ -27,6 +31,7 @@ type daemon struct {
 	log     *slog.Logger
 	started time.Time
 	locs    []location
+	lock    *os.File // of the state directory
 
 	arena    *ioring.Arena
 	engine   *engine.Engine
@@ -75,7 +80,13 @@ func (d *daemon) openEngine(ctx context.Context) (err error) {
 	if err := makeDirs(home, d.cfg.StateDir); err != nil {
 		return err
 	}
+	if d.lock, err = lockDir(d.cfg.StateDir); err != nil {
+		return err
+	}
 	store, err := pebblemeta.Open(home, pebblemeta.Options{CacheSize: d.cfg.Cache, Logger: d.log})
+	if errors.Is(err, unix.EAGAIN) { // the store's lock file
+		return fmt.Errorf("drive with metadata %s: another daemon uses it", home)
+	}
 	if err != nil {
 		return fmt.Errorf("metadata store %s: %w", home, err)
 	}
@@ -113,12 +124,9 @@ func freeBytes(dir string) (int64, error) {
 
 // openIdentities loads users, policies and the cluster's configuration.
 func (d *daemon) openIdentities(ctx context.Context) error {
-	key, err := seal.LoadOrCreate(filepath.Join(d.cfg.StateDir, "cluster.key"), true)
-	if err != nil {
-		return err
-	}
 	docs := d.engine.Docs("")
-	if err := checkKey(ctx, docs, key); err != nil {
+	key, err := loadKey(ctx, docs, filepath.Join(d.cfg.StateDir, "cluster.key"))
+	if err != nil {
 		return err
 	}
 	if d.iam, err = iam.Open(ctx, iamDocs{docs}, key, time.Now); err != nil {
@@ -143,7 +151,7 @@ func (d *daemon) openFrontend(context.Context) (err error) {
 		Service:      d.servicePage,
 		StallTimeout: d.cfg.StallTimeout,
 		IdleTimeout:  d.cfg.IdleTimeout,
-		MaxConns:     d.cfg.MaxConns,
+		MaxConns:     d.cfg.MaxConns + refuseRoom, // the listener keeps the limit
 		MaxRequests:  d.cfg.MaxRequests,
 		Logger:       d.log,
 	})
@@ -152,15 +160,20 @@ func (d *daemon) openFrontend(context.Context) (err error) {
 
 func (d *daemon) listenS3(ctx context.Context) error {
 	var lc net.ListenConfig
+	opts := muxOptions{
+		required: d.cfg.TLS == config.TLSRequired,
+		silence:  d.cfg.StallTimeout,
+		slots:    &slots{max: int64(d.cfg.MaxConns)},
+	}
+	if d.certs != nil {
+		opts.tls = d.certs.config()
+	}
 	for _, addr := range d.cfg.Listen {
 		ln, err := lc.Listen(ctx, "tcp", addr)
 		if err != nil {
 			return fmt.Errorf("S3 endpoint: %w", err)
 		}
-		if d.certs != nil {
-			ln = newMuxListener(ln, d.certs.config(), d.cfg.TLS == config.TLSRequired)
-		}
-		d.s3lns = append(d.s3lns, ln)
+		d.s3lns = append(d.s3lns, newMuxListener(ln, opts))
 	}
 	return nil
 }
@@ -195,21 +208,57 @@ func (d *daemon) close() error {
 	d.ready.set(false)
 	var errs []error
 	if d.s3 != nil {
-		errs = append(errs, d.s3.Shutdown(ctx))
+		if err := d.s3.Shutdown(ctx); errors.Is(err, context.DeadlineExceeded) {
+			d.log.Warn("requests still in flight were cut off", "after", d.cfg.ShutdownTimeout)
+		} else {
+			errs = append(errs, err)
+		}
 	}
 	for _, ln := range d.s3lns {
 		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}
+	// What comes now needs time of its own: it has little to do, but must be
+	// done also when requests took all there was.
+	ctx, cancel = context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
 	if d.admin != nil {
-		errs = append(errs, d.admin.Shutdown(ctx))
+		if err := d.admin.Shutdown(ctx); err != nil {
+			errs = append(errs, err, d.admin.Close())
+		}
 	}
-	if d.engine != nil {
-		errs = append(errs, d.engine.Close(ctx))
-	}
-	if d.arena != nil {
-		errs = append(errs, d.arena.Close())
+	errs = append(errs, d.closeStorage(ctx))
+	if d.lock != nil {
+		errs = append(errs, d.lock.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// closeStorage closes engine and arena. The arena goes only after the engine is
+// closed: transfers in flight use its memory.
+func (d *daemon) closeStorage(ctx context.Context) error {
+	if d.engine != nil {
+		if err := d.engine.Close(ctx); err != nil {
+			return err
+		}
+	}
+	if d.arena != nil {
+		return d.arena.Close()
+	}
+	return nil
+}
+
+// reloadCertificates reads the certificates' files again, for an administrator
+// who replaced them by hand.
+func (d *daemon) reloadCertificates() {
+	if d.certs == nil {
+		d.log.Info("SIGHUP: nothing to read again, TLS is off")
+		return
+	}
+	if err := d.certs.reload(); err != nil {
+		d.log.Error("SIGHUP: keeping the certificate in use", "err", err)
+		return
+	}
+	d.log.Info("SIGHUP: certificate read again", "fingerprint", d.certs.describe(d.cfg.TLS).Fingerprint)
 }

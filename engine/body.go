@@ -232,7 +232,10 @@ func (b *Body) read(p []byte) (int, error) {
 		}
 		if direct {
 			p = p[:min(int64(len(p)), want)]
-			return len(p), b.fill(p)
+			if err := b.fill(p); err != nil {
+				return 0, err // what p holds now is not all verified
+			}
+			return len(p), nil
 		}
 		if err := b.fill(b.frame.mem); err != nil {
 			b.frame.release()

@@ -17,6 +17,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/ioring/faultio"
 )
 
 var (
@@ -154,20 +155,18 @@ func (s *simulation) live(seed uint64) {
 }
 
 // powerOff replaces the devices and the file system by what a power loss leaves
-// of them. The drives go first: metadata that was committed later still only
-// names data that was durable before. What is answered meanwhile counts as not
-// answered.
+// of them. It takes them at one moment: were the drives frozen first, metadata
+// that names reused space could still become durable, and the other way round.
+// What is answered meanwhile counts as not answered.
 func (s *simulation) powerOff() {
 	s.h.mu.Lock()
 	defer s.h.mu.Unlock()
 	s.h.off = true
-	for i, d := range s.r.devs {
-		s.r.devs[i] = d.Crash(s.rng.Uint64())
-	}
-	s.r.fs = s.r.fs.CrashClone(vfs.CrashCloneCfg{
+	cfg := vfs.CrashCloneCfg{
 		UnsyncedDataPercent: []int{0, 20, 50, 80, 100}[s.rng.IntN(5)],
 		RNG:                 rand.New(rand.NewPCG(s.rng.Uint64(), 1)),
-	})
+	}
+	s.r.devs = faultio.CrashAll(s.r.devs, s.rng.Uint64, func() { s.r.fs = s.r.fs.CrashClone(cfg) })
 	s.dark.Store(true)
 	s.crashes++
 }

@@ -144,8 +144,10 @@ func (e *Engine) Close(ctx context.Context) error {
 	if err := e.gate.close(ctx); err != nil {
 		return wrap("close", err)
 	}
+	if err := e.purger.close(ctx); err != nil {
+		return wrap("close", err)
+	}
 	e.closing.Do(func() {
-		e.purger.close()
 		errs := []error{e.store.Close()}
 		for _, d := range e.drives.all {
 			errs = append(errs, d.Close())
@@ -153,6 +155,36 @@ func (e *Engine) Close(ctx context.Context) error {
 		e.closed = wrap("close", errors.Join(errs...))
 	})
 	return e.closed
+}
+
+// Err returns why no write can succeed any more, or nil: the metadata store or
+// every drive is out of service, or the engine is closing. It is cheap enough
+// for a health check, and does not wait for anything.
+func (e *Engine) Err() error {
+	if e.gate.shut() {
+		return wrap("health", fail(Unavailable, errClosing))
+	}
+	if err := e.storeErr(); err != nil {
+		return wrap("health", err)
+	}
+	cause := errNoDrives
+	for _, d := range e.drives.all {
+		err := d.Err()
+		if err == nil {
+			return nil
+		}
+		cause = err
+	}
+	return wrap("health", fail(Unavailable, cause))
+}
+
+// storeErr returns an error of kind Unavailable when the metadata store is out
+// of service.
+func (e *Engine) storeErr() error {
+	if err := e.store.Err(); err != nil {
+		return fail(Unavailable, fmt.Errorf("%w: %w", errStore, err))
+	}
+	return nil
 }
 
 func (e *Engine) now() time.Time { return e.cfg.Now() }

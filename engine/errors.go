@@ -69,6 +69,7 @@ var (
 	errPart       = errors.New("no such part")
 	errNoDrive    = errors.New("the drive that holds the data is absent")
 	errNoDrives   = errors.New("no drive is in service")
+	errStore      = errors.New("the metadata store is out of service")
 	errMetaFull   = errors.New("the metadata store is at its reserve")
 	errPlacement  = errors.New("blob of a kind that this release does not read")
 	errBodyClosed = errors.New("body is closed")
@@ -139,14 +140,9 @@ func driveError(err error) error {
 
 // definite reports whether err of Store.Mutate proves that the command has not
 // been applied and never will be. Only then may the blobs it names be dropped.
+// The context's own error is such a proof: the store says ErrUnknownOutcome once
+// it has begun a command.
 func definite(err error) bool {
-	var r *refused
-	if errors.As(err, &r) {
-		return true
-	}
 	kind, ok := kinds(err)
-	if !ok || kind == UnknownOutcome {
-		return false
-	}
-	return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+	return ok && kind != UnknownOutcome
 }

@@ -35,6 +35,9 @@ func (g *gate) leave() {
 	}
 }
 
+// shut reports whether the gate refuses new work.
+func (g *gate) shut() bool { return g.state.Load()&shut != 0 }
+
 // close shuts the gate and waits until nothing is in flight.
 func (g *gate) close(ctx context.Context) error {
 	if g.state.Or(shut) == 0 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/sluicehq/sluice/engine/drive"
 	"github.com/sluicehq/sluice/engine/layout"
@@ -36,17 +37,25 @@ func newDriveSet(drives []*drive.Drive) (*driveSet, error) {
 	return s, nil
 }
 
+// doubtFor is how long a drive that refused a write is passed over while
+// others are to be had. A body is read once, so a write that meets the error
+// cannot go on elsewhere: its client has to come again.
+const doubtFor = 30 * time.Second
+
 // candidate is a drive in service and its free bytes.
 type candidate struct {
-	d    *drive.Drive
-	i    int
-	free int64
+	d     *drive.Drive
+	i     int
+	free  int64
+	error time.Time // the last write error
 }
 
 // order returns the drives in service in the order in which a new fragment
-// should try them: the one whose turn it is, then by free space.
+// should try them: the one whose turn it is, then by free space, and at the end
+// those that refused a write lately, the last to do so last.
 func (s *driveSet) order() []candidate {
 	list := make([]candidate, 0, len(s.all))
+	var doubtful []candidate
 	var total int64
 	for i, d := range s.all {
 		if d.Err() != nil {
@@ -54,12 +63,24 @@ func (s *driveSet) order() []candidate {
 		}
 		_, _, free := d.Usage()
 		free = max(free, 1) // a full drive keeps its place: garbage may be about to go
-		list = append(list, candidate{d, i, free})
+		c := candidate{d, i, free, d.LastWriteError()}
+		if !c.error.IsZero() && time.Since(c.error) < doubtFor {
+			doubtful = append(doubtful, c)
+			continue
+		}
+		list = append(list, c)
 		total += free
 	}
-	if len(list) < 2 {
-		return list
+	if len(list) > 1 {
+		s.turn(list, total)
 	}
+	slices.SortFunc(doubtful, func(a, b candidate) int { return a.error.Compare(b.error) })
+	return append(list, doubtful...)
+}
+
+// turn puts the drive whose turn it is first and the others in order of their
+// free space, of which total is the sum.
+func (s *driveSet) turn(list []candidate, total int64) {
 	s.mu.Lock()
 	next := 0
 	for k := range list {
@@ -72,7 +93,6 @@ func (s *driveSet) order() []candidate {
 	s.mu.Unlock()
 	list[0], list[next] = list[next], list[0]
 	slices.SortFunc(list[1:], func(a, b candidate) int { return cmp.Compare(b.free, a.free) })
-	return list
 }
 
 // reserve sets extents aside on the first drive that has room.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -29,8 +30,9 @@ type purger struct {
 	quit chan struct{}
 	done chan struct{}
 
-	idle   atomic.Bool // the queue was empty, and no timer runs
-	purged atomic.Uint64
+	idle    atomic.Bool // the queue was empty, and no timer runs
+	purged  atomic.Uint64
+	closing sync.Once
 
 	pass sync.Mutex // held from a scan until its extents are free
 
@@ -74,6 +76,10 @@ func (p *purger) run() {
 		case <-p.kick:
 		case <-timer.C:
 		}
+		if p.e.store.Err() != nil { // for good: nothing will ever be purged again
+			<-p.quit
+			return
+		}
 		if p.sweep() {
 			backoff = minPause
 		} else {
@@ -83,10 +89,21 @@ func (p *purger) run() {
 	}
 }
 
-// close stops the purger and waits for it.
-func (p *purger) close() {
-	close(p.quit)
-	<-p.done
+// close stops the purger and waits for it, until ctx is done: it may be waiting
+// for a store that hangs.
+func (p *purger) close(ctx context.Context) error {
+	p.closing.Do(func() { close(p.quit) })
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-p.done:
+		return nil
+	default:
+		return fail(Unavailable, fmt.Errorf("the purger is under way: %w", ctx.Err()))
+	}
 }
 
 // pause returns how long to sleep: until the next entry is due, but no longer

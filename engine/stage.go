@@ -38,6 +38,9 @@ type staged struct {
 
 // stage reads a body of size bytes to its end and makes it safe.
 func (e *Engine) stage(ctx context.Context, size int64, body io.Reader) (*staged, error) {
+	if err := e.storeErr(); err != nil {
+		return nil, err // before the client has sent its body for nothing
+	}
 	if err := e.metaSpace.check(); err != nil {
 		return nil, err
 	}
@@ -165,14 +168,9 @@ func (s *staged) settle(err error) {
 // mutate commits a command.
 func (e *Engine) mutate(ctx context.Context, slot meta.Slot, cmd meta.Command) error {
 	if err := ctx.Err(); err != nil {
-		return &refused{err}
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
 	return e.store.Mutate(ctx, slot, cmd)
 }
-
-// refused is the error of a command that was never proposed.
-type refused struct{ error }
-
-func (r *refused) Unwrap() error { return r.error }

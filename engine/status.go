@@ -11,6 +11,7 @@ const maxCountedGarbage = 10_000
 // Status describes the engine for status pages.
 type Status struct {
 	Drives      []DriveStatus
+	MetaErr     error // why the metadata store is out of service, or nil
 	MetaBytes   int64
 	MetaMetrics map[string]float64
 	Garbage     int64 // blobs that wait to be purged; 10,000 stands for more
@@ -37,6 +38,12 @@ func (e *Engine) Status() (s Status) {
 		ds.Total, ds.Used, ds.Free = d.Usage()
 		s.Drives = append(s.Drives, ds)
 	}
+	s.Readers = e.pins.readers.Load()
+	s.Purged = e.purger.purged.Load()
+	if s.MetaErr = e.store.Err(); s.MetaErr != nil {
+		s.MetaMetrics = e.store.Metrics()
+		return s
+	}
 	s.MetaBytes = e.store.DiskUsage()
 	s.MetaMetrics = e.store.Metrics()
 	// What is due later than now plus the grace is no data: the records of
@@ -46,7 +53,5 @@ func (e *Engine) Status() (s Status) {
 		e.log.Error("cannot read the delete queue", "err", err)
 	}
 	s.Garbage = int64(len(queue))
-	s.Readers = e.pins.readers.Load()
-	s.Purged = e.purger.purged.Load()
 	return s
 }

@@ -55,12 +55,11 @@ type openFunc func(path string, flags int, perm uint32) (int, error)
 // path, and locks it against other processes and other Devices of this one.
 func openFile(path string, log *slog.Logger, open openFunc) (*file, error) {
 	f := &file{path: path, fd: -1, log: log}
-	flags, created := unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY, false
+	flags := unix.O_RDWR | unix.O_CLOEXEC | unix.O_NOCTTY
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		flags |= unix.O_CREAT | unix.O_EXCL
-		created = true
 	case err != nil:
 		return nil, err
 	case info.Mode()&fs.ModeType == fs.ModeDevice:
@@ -73,7 +72,7 @@ func openFile(path string, log *slog.Logger, open openFunc) (*file, error) {
 	if err := f.open(flags, open); err != nil {
 		return nil, err
 	}
-	if err := f.setUp(created); err != nil {
+	if err := f.setUp(); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
 	return f, nil
@@ -100,9 +99,9 @@ func (f *file) open(flags int, open openFunc) error {
 	return &fs.PathError{Op: "open", Path: f.path, Err: err}
 }
 
-// setUp locks the open file, learns its geometry, and makes it durable when it
-// was created.
-func (f *file) setUp(created bool) error {
+// setUp locks the open file, learns its geometry, and makes a regular file's
+// name and size durable.
+func (f *file) setUp() error {
 	if err := f.lock(); err != nil {
 		return err
 	}
@@ -127,10 +126,10 @@ func (f *file) setUp(created bool) error {
 	}
 	f.setAlign(&st)
 	f.size.Store(size &^ int64(f.align-1))
-	if created {
-		return f.syncCreated()
+	if f.block {
+		return nil
 	}
-	return nil
+	return f.syncFound()
 }
 
 // setAlign takes the alignment of direct I/O from STATX_DIOALIGN, else from
@@ -182,8 +181,10 @@ func (f *file) lock() error {
 	}
 }
 
-// syncCreated makes the new file's name durable.
-func (f *file) syncCreated() error {
+// syncFound makes the file's name and size durable. Not only when it is new: a
+// process that was killed may have created it, or made it larger, and not have
+// come to sync that.
+func (f *file) syncFound() error {
 	if err := ignoringEINTR(func() error { return unix.Fsync(f.fd) }); err != nil {
 		return f.wrap("fsync", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/sluicehq/sluice/engine"
+	"github.com/sluicehq/sluice/engine/meta"
 	"github.com/sluicehq/sluice/s3fast/s3err"
 	"github.com/sluicehq/sluice/s3fast/s3xml"
 )
@@ -76,8 +77,9 @@ func (r *request) pageBuckets(doc *s3xml.ListBuckets, after string, limit int) (
 	}
 }
 
-// createBucket answers CreateBucket. Creating a bucket that exists succeeds, as
-// it does for its owner in us-east-1: all users are of one account.
+// createBucket answers CreateBucket. All users are of one account: creating a
+// bucket that exists succeeds in us-east-1, and is BucketAlreadyOwnedByYou in
+// every other region (API Reference, CreateBucket, "Errors").
 func createBucket(r *request) error {
 	if err := r.checkCreateHeaders(); err != nil {
 		return err
@@ -102,7 +104,7 @@ func createBucket(r *request) error {
 		}
 	}
 	_, err = r.s.cfg.Engine.CreateBucket(r.context(), r.bucket, ownerID, r.s.cfg.Region)
-	if err != nil && engine.KindOf(err) != engine.BucketExists {
+	if err != nil && (engine.KindOf(err) != engine.BucketExists || r.s.cfg.Region != "us-east-1") {
 		return err
 	}
 	r.set("Location", "/"+r.bucket)
@@ -120,13 +122,15 @@ func (r *request) checkCreateHeaders() error {
 			}
 		case name == "x-amz-acl":
 			if value != "private" {
-				return s3err.NotImplemented.With("Header", name)
+				return refuseACL(name, value, s3err.InvalidBucketACLWithOwnership)
 			}
 		case name == "x-amz-object-ownership":
 			if value != "BucketOwnerEnforced" {
 				return s3err.NotImplemented.With("Header", name)
 			}
-		case strings.HasPrefix(name, "x-amz-grant-"), name == "x-amz-bucket-namespace" && value != "global":
+		case strings.HasPrefix(name, "x-amz-grant-"):
+			return s3err.InvalidBucketACLWithOwnership.New()
+		case name == "x-amz-bucket-namespace" && value != "global":
 			return notImplementedHeader(name)
 		}
 	}
@@ -140,13 +144,56 @@ func headBucket(r *request) error {
 	return nil
 }
 
-// deleteBucket answers DeleteBucket.
+// deleteBucket answers DeleteBucket. Uploads in progress do not keep a bucket
+// (those of a directory bucket would: Amazon S3 User Guide, "Deleting a directory
+// bucket"): they are aborted.
 func deleteBucket(r *request) error {
-	if err := r.s.cfg.Engine.DeleteBucket(r.context(), r.bucket); err != nil {
-		return err
+	for try := 0; ; try++ {
+		err := r.s.cfg.Engine.DeleteBucket(r.context(), r.bucket)
+		switch {
+		case err == nil:
+			r.ctx.SetStatusCode(fasthttp.StatusNoContent)
+			return nil
+		case engine.KindOf(err) != engine.BucketNotEmpty || try == 3:
+			return err
+		}
+		aborted, aerr := r.abortUploads()
+		if aerr != nil {
+			return aerr
+		}
+		if !aborted {
+			return err
+		}
 	}
-	r.ctx.SetStatusCode(fasthttp.StatusNoContent)
-	return nil
+}
+
+// abortUploads aborts the uploads in progress of a bucket without objects, and
+// reports whether there were any.
+func (r *request) abortUploads() (aborted bool, err error) {
+	e := r.s.cfg.Engine
+	objects, err := e.List(r.context(), r.bucket, meta.ListObjectsRequest{Max: 1})
+	if err != nil || len(objects.Items) > 0 {
+		return false, err
+	}
+	var req meta.ListUploadsRequest
+	for req.Max = maxUploadsPage; ; {
+		page, err := e.ListUploads(r.context(), r.bucket, req)
+		if err != nil {
+			return aborted, err
+		}
+		for _, err := range several(len(page.Uploads), func(i int) error {
+			return e.AbortUpload(r.context(), r.bucket, page.Uploads[i].Key, page.Uploads[i].ID)
+		}) {
+			if err != nil && engine.KindOf(err) != engine.NoUpload {
+				return aborted, err
+			}
+		}
+		aborted = aborted || len(page.Uploads) > 0
+		if !page.Truncated {
+			return aborted, nil
+		}
+		req.KeyMarker, req.UploadIDMarker = page.NextKeyMarker, page.NextUploadIDMarker
+	}
 }
 
 // getBucketLocation answers GetBucketLocation.

@@ -12,7 +12,8 @@ var errBucketName = errors.New("s3fast: not a valid bucket name")
 // (Amazon S3 User Guide, "General purpose bucket naming rules"): 3…63 of a-z,
 // 0-9, "-" and "."; beginning and ending in a letter or digit; no two adjacent
 // dots; not formed like an IPv4 address; none of the reserved prefixes and
-// suffixes.
+// suffixes. No label between dots begins or ends with "-" either: it could not
+// be part of a host name (RFC 1123, section 2.1).
 func CheckBucketName(name string) error {
 	if len(name) < 3 || len(name) > 63 {
 		return errBucketName
@@ -24,7 +25,7 @@ func CheckBucketName(name string) error {
 			return errBucketName
 		}
 	}
-	if strings.Contains(name, "..") {
+	if strings.Contains(name, "..") || strings.Contains(name, ".-") || strings.Contains(name, "-.") {
 		return errBucketName
 	}
 	if _, err := netip.ParseAddr(name); err == nil || dottedQuad(name) {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sluicehq/sluice/s3fast/s3err"
 )
 
 func TestBuckets(t *testing.T) {
@@ -28,8 +30,9 @@ func TestBuckets(t *testing.T) {
 		{call{method: "PUT", target: "/bad", body: "<x"}, "400 MalformedXML"},
 		{call{method: "PUT", target: "/bad", body: strings.Repeat("x", 100<<10)}, "400 MaxMessageLengthExceeded"},
 		{call{method: "PUT", target: "/bad", header: [][2]string{{"x-amz-bucket-object-lock-enabled", "true"}}}, "501 NotImplemented"},
-		{call{method: "PUT", target: "/bad", header: [][2]string{{"x-amz-acl", "public-read"}}}, "501 NotImplemented"},
-		{call{method: "PUT", target: "/bad", header: [][2]string{{"x-amz-grant-read", "id=1"}}}, "501 NotImplemented"},
+		{call{method: "PUT", target: "/bad", header: [][2]string{{"x-amz-acl", "public-read"}}}, "400 InvalidBucketAclWithObjectOwnership"},
+		{call{method: "PUT", target: "/bad", header: [][2]string{{"x-amz-acl", "public-ready"}}}, "400 InvalidArgument"},
+		{call{method: "PUT", target: "/bad", header: [][2]string{{"x-amz-grant-read", "id=1"}}}, "400 InvalidBucketAclWithObjectOwnership"},
 		{call{method: "PUT", target: "/bad", header: [][2]string{{"x-amz-object-ownership", "ObjectWriter"}}}, "501 NotImplemented"},
 		{call{method: "PUT", target: "/bad", user: rigReader}, "403 AccessDenied"},
 		{call{method: "PUT", target: "/xn--bad"}, "400 InvalidBucketName"},
@@ -106,6 +109,19 @@ func TestConfigurations(t *testing.T) {
 		r.want(call{method: "PUT", target: target, body: "<x/>"}, "501 NotImplemented")
 	}
 	r.want(call{method: "POST", target: "/bkt", body: "form"}, "501 NotImplemented")
+	r.want(call{method: "PUT", target: "/bkt?acl", header: with("x-amz-acl", "public-read")}, "400 AccessControlListNotSupported")
+	r.want(call{method: "PUT", target: "/bkt/k?acl", body: "<AccessControlPolicy/>"}, "400 AccessControlListNotSupported")
+	r.want(call{method: "PUT", target: "/bkt/none?acl"}, "404 NoSuchKey")
+	r.want(call{method: "PUT", target: "/bkt?acl", user: rigReader}, "403 AccessDenied")
+	for _, sub := range []string{"policy", "cors", "lifecycle", "tagging", "encryption", "replication", "website", "publicAccessBlock"} {
+		r.want(call{method: "DELETE", target: "/bkt?" + sub}, "204")
+		r.want(call{method: "DELETE", target: "/bkt?" + sub, user: rigReader}, "403 AccessDenied")
+		r.want(call{method: "DELETE", target: "/none?" + sub}, "404 NoSuchBucket")
+	}
+	r.want(call{method: "DELETE", target: "/bkt?ownershipControls"}, "501 NotImplemented")
+	r.want(call{method: "DELETE", target: "/bkt/k?tagging"}, "204")
+	r.want(call{method: "DELETE", target: "/bkt/none?tagging"}, "404 NoSuchKey")
+	r.want(call{method: "HEAD", target: "/bkt/k"}, "200")
 }
 
 func TestListing(t *testing.T) {
@@ -242,6 +258,79 @@ func TestDeleteObjects(t *testing.T) {
 	r.want(call{method: "HEAD", target: "/bkt/k4"}, "200")
 }
 
+// Deletions run several at a time; their results keep the order of the request.
+func TestDeleteObjectsOrder(t *testing.T) {
+	r := newRig(t, nil)
+	r.bucket("bkt")
+	var doc strings.Builder
+	var deleted, failed []string
+	doc.WriteString("<Delete>")
+	for i := range 200 {
+		k := fmt.Sprintf("k%03d", (i*37)%200)
+		version := ""
+		if i%10 == 3 {
+			version, failed = "<VersionId>nonesuch</VersionId>", append(failed, k)
+		} else {
+			deleted = append(deleted, k)
+		}
+		if i%20 == 0 {
+			r.put("/bkt/"+k, "x")
+		}
+		doc.WriteString("<Object><Key>" + k + "</Key>" + version + "</Object>")
+	}
+	doc.WriteString("</Delete>")
+	a := r.want(call{method: "POST", target: "/bkt?delete", body: doc.String()}, "200 NoSuchVersion")
+	equal(t, "keys", elements(a.body, "Key"), append(deleted, failed...))
+	a = r.want(call{method: "GET", target: "/bkt"}, "200")
+	equal(t, "left", elements(a.body, "Key"), nil)
+}
+
+// A panic on a goroutine of several is one error, and the others are done.
+func TestSeveralPanic(t *testing.T) {
+	errs := several(100, func(i int) error {
+		if i == 7 {
+			panic("seven")
+		}
+		return fmt.Errorf("%d", i)
+	})
+	for i, err := range errs {
+		if i == 7 && s3Error(err).Code != s3err.InternalError || i != 7 && err.Error() != fmt.Sprint(i) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	if errs := several(0, nil); len(errs) != 0 {
+		t.Error(errs)
+	}
+}
+
+// Uploads in progress go with their bucket; an object keeps both.
+func TestDeleteBucketWithUploads(t *testing.T) {
+	r := newRig(t, nil)
+	r.bucket("bkt")
+	r.put("/bkt/k", "x")
+	var id string
+	for i := range 3 {
+		id = r.begin("/bkt/mp")
+		r.want(call{method: "PUT", target: partURL("/bkt/mp", id, i+1), body: "part"}, "200")
+	}
+	r.want(call{method: "DELETE", target: "/bkt"}, "409 BucketNotEmpty")
+	r.want(call{method: "GET", target: "/bkt/mp?uploadId=" + id}, "200")
+	r.want(call{method: "DELETE", target: "/bkt/k"}, "204")
+	r.want(call{method: "DELETE", target: "/bkt", user: rigReader}, "403 AccessDenied")
+	r.want(call{method: "DELETE", target: "/bkt"}, "204")
+	r.want(call{method: "GET", target: "/bkt/mp?uploadId=" + id}, "404 NoSuchBucket")
+	r.bucket("bkt")
+	r.want(call{method: "GET", target: "/bkt/mp?uploadId=" + id}, "404 NoSuchUpload")
+}
+
+func TestCreateBucketAgain(t *testing.T) {
+	for region, want := range map[string]string{"us-east-1": "200", "eu-west-1": "409 BucketAlreadyOwnedByYou"} {
+		r := newRig(t, func(c *Config) { c.Region = region })
+		r.want(call{method: "PUT", target: "/again"}, "200")
+		r.want(call{method: "PUT", target: "/again"}, want)
+	}
+}
+
 func TestDeleteConditions(t *testing.T) {
 	r := newRig(t, nil)
 	r.bucket("bkt")
@@ -256,7 +345,8 @@ func TestDeleteConditions(t *testing.T) {
 	del("400 InvalidArgument", [2]string{"x-amz-if-match-size", "x"})
 	del("501 NotImplemented", [2]string{"x-amz-mfa", "1 2"})
 	r.want(call{method: "DELETE", target: "/bkt/k?versionId=abc"}, "400 InvalidArgument")
-	del("204", [2]string{"If-Match", `"5d41402abc4b2a76b9719d911017c592"`}, [2]string{"x-amz-if-match-size", "5"})
+	del("204", [2]string{"If-Match", `"5d41402abc4b2a76b9719d911017c592"`}, [2]string{"x-amz-if-match-size", "5"},
+		[2]string{"x-amz-bypass-governance-retention", "true"})
 	del("204") // what is gone
 	r.want(call{method: "HEAD", target: "/bkt/k"}, "404")
 }

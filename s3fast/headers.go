@@ -47,7 +47,7 @@ func refuseHeader(name, value string) error {
 		// Buckets have ACLs disabled ("Controlling ownership of objects"): only
 		// what says the same is accepted.
 		if value != "private" && value != "bucket-owner-full-control" {
-			return s3err.AccessControlListNotSupported.New()
+			return refuseACL(name, value, s3err.AccessControlListNotSupported)
 		}
 		return nil
 	case "x-amz-storage-class":
@@ -68,6 +68,17 @@ func refuseHeader(name, value string) error {
 		return s3err.AccessControlListNotSupported.New()
 	}
 	return nil
+}
+
+// refuseACL refuses a canned ACL: with code, or with InvalidArgument when there is
+// none of that name (Amazon S3 User Guide, "Access control list overview").
+func refuseACL(header, value string, code *s3err.Code) error {
+	switch value {
+	case "private", "public-read", "public-read-write", "aws-exec-read", "authenticated-read",
+		"bucket-owner-read", "bucket-owner-full-control", "log-delivery-write":
+		return code.New()
+	}
+	return invalidArgument(header, value, "")
 }
 
 func notImplementedHeader(name string) error {

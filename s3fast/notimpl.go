@@ -1,13 +1,16 @@
 package s3fast
 
 import (
+	"github.com/valyala/fasthttp"
+
 	"github.com/sluicehq/sluice/s3fast/s3err"
 	"github.com/sluicehq/sluice/s3fast/s3xml"
 )
 
 // addConfigurations adds the settings of buckets and objects that are not built.
-// Clients probe them, so reading one answers what is true: it is not set. Writing
-// or removing one is refused, by routes.match: the table has no such operation.
+// Clients probe them, so reading one answers what is true: it is not set. Removing
+// one that is not set succeeds, as with S3. Writing one is refused, by
+// routes.match: the table has no such operation.
 func (t *routes) addConfigurations() {
 	for _, c := range []struct {
 		sub, name, action string
@@ -27,6 +30,18 @@ func (t *routes) addConfigurations() {
 		t.add(onBucket, "GET", c.sub, operation{name: c.name, action: c.action,
 			run: func(r *request) error { return c.code.With("BucketName", r.bucket) }})
 	}
+	for _, c := range []struct{ sub, name, action string }{
+		{"policy", "DeleteBucketPolicy", "s3:DeleteBucketPolicy"},
+		{"cors", "DeleteBucketCors", "s3:PutBucketCORS"},
+		{"lifecycle", "DeleteBucketLifecycle", "s3:PutLifecycleConfiguration"},
+		{"tagging", "DeleteBucketTagging", "s3:PutBucketTagging"},
+		{"encryption", "DeleteBucketEncryption", "s3:PutEncryptionConfiguration"},
+		{"replication", "DeleteBucketReplication", "s3:PutReplicationConfiguration"},
+		{"website", "DeleteBucketWebsite", "s3:DeleteBucketWebsite"},
+		{"publicAccessBlock", "DeletePublicAccessBlock", "s3:PutBucketPublicAccessBlock"},
+	} {
+		t.add(onBucket, "DELETE", c.sub, operation{name: c.name, action: c.action, run: noContent})
+	}
 	// Settings whose unset state is a document.
 	for _, c := range []struct{ sub, name, action, doc string }{
 		{"accelerate", "GetBucketAccelerateConfiguration", "s3:GetAccelerateConfiguration", element("AccelerateConfiguration", "")},
@@ -41,18 +56,32 @@ func (t *routes) addConfigurations() {
 			return nil
 		}})
 	}
+	// ACLs are disabled, with AWS's answers (Amazon S3 User Guide, "Controlling
+	// ownership of objects"): they can be read, and setting one fails.
+	noACL := func(*request) error { return s3err.AccessControlListNotSupported.New() }
 	t.add(onBucket, "GET", "acl", operation{name: "GetBucketAcl", action: "s3:GetBucketAcl", run: answerACL})
+	t.add(onBucket, "PUT", "acl", operation{name: "PutBucketAcl", action: "s3:PutBucketAcl", run: noACL, body: bodyXML})
 	version := []string{"versionId"}
 	t.add(onObject, "GET", "acl", operation{name: "GetObjectAcl", action: "s3:GetObjectAcl", params: version,
 		run: ofObject(answerACL)})
+	t.add(onObject, "PUT", "acl", operation{name: "PutObjectAcl", action: "s3:PutObjectAcl", params: version,
+		run: ofObject(noACL), body: bodyXML})
 	t.add(onObject, "GET", "tagging", operation{name: "GetObjectTagging", action: "s3:GetObjectTagging", params: version,
 		run: ofObject(func(r *request) error {
 			r.answerXML(s3xml.AppendTagging(nil, nil))
 			return nil
 		})})
+	t.add(onObject, "DELETE", "tagging", operation{name: "DeleteObjectTagging", action: "s3:DeleteObjectTagging", params: version,
+		run: ofObject(noContent)})
 	noLock := ofObject(func(*request) error { return s3err.NoSuchObjectLockConfiguration.New() })
 	t.add(onObject, "GET", "retention", operation{name: "GetObjectRetention", action: "s3:GetObjectRetention", params: version, run: noLock})
 	t.add(onObject, "GET", "legal-hold", operation{name: "GetObjectLegalHold", action: "s3:GetObjectLegalHold", params: version, run: noLock})
+}
+
+// noContent answers that what was to be removed is not there any more.
+func noContent(r *request) error {
+	r.ctx.SetStatusCode(fasthttp.StatusNoContent)
+	return nil
 }
 
 // element is a document of one element in S3's namespace.

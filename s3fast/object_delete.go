@@ -1,8 +1,12 @@
 package s3fast
 
 import (
+	"fmt"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
@@ -21,7 +25,8 @@ func deleteObject(r *request) error {
 	if err := r.checkVersion(); err != nil {
 		return err
 	}
-	for _, h := range [...]string{"x-amz-mfa", "x-amz-bypass-governance-retention", "if-none-match"} {
+	// x-amz-bypass-governance-retention passes: no object has retention.
+	for _, h := range [...]string{"x-amz-mfa", "if-none-match"} {
 		if _, ok := r.headers.get(h); ok {
 			return notImplementedHeader(h)
 		}
@@ -55,8 +60,12 @@ func deleteObject(r *request) error {
 	return nil
 }
 
+// deleteWorkers bounds the deletions in flight of one request. Each has a durable
+// commit of its own; those in flight together share one sync.
+const deleteWorkers = 32
+
 // deleteObjects answers DeleteObjects: up to 1,000 keys, each authorised and
-// deleted by itself.
+// deleted by itself. Results are in the order of the request.
 func deleteObjects(r *request) error {
 	if err := r.requireDigest(); err != nil {
 		return err
@@ -73,9 +82,10 @@ func deleteObjects(r *request) error {
 		return err
 	}
 	var doc s3xml.DeleteResult
+	errs := several(len(d.Objects), func(i int) error { return r.deleteOne(&d.Objects[i]) })
 	for i := range d.Objects {
 		o := &d.Objects[i]
-		if err := r.deleteOne(o); err != nil {
+		if err := errs[i]; err != nil {
 			e := s3Error(err)
 			if e.Status >= 500 {
 				r.s.cfg.Logger.Error("delete failed", "id", r.id, "bucket", r.bucket, "key", o.Key, "error", err)
@@ -88,6 +98,31 @@ func deleteObjects(r *request) error {
 	}
 	r.answerXML(s3xml.AppendDeleteResult(nil, &doc))
 	return nil
+}
+
+// several calls do for 0…n-1, deleteWorkers at a time, and returns their errors in
+// order. A panic there would end the process: it becomes an error.
+func several(n int, do func(i int) error) []error {
+	errs := make([]error, n)
+	one := func(i int) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = s3err.InternalError.Because(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			}
+		}()
+		return do(i)
+	}
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(deleteWorkers, n) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				errs[i] = one(i)
+			}
+		})
+	}
+	workers.Wait()
+	return errs
 }
 
 // requireDigest wants proof that the document arrived whole: Content-MD5, an
@@ -103,9 +138,9 @@ func (r *request) requireDigest() error {
 	return nil
 }
 
-// deleteOne deletes one object of a DeleteObjects request.
+// deleteOne deletes one object of a DeleteObjects request. It runs on several
+// goroutines at once.
 func (r *request) deleteOne(o *s3xml.DeleteObject) error {
-	action := "s3:DeleteObject"
 	switch {
 	case !utf8.ValidString(o.Key):
 		return s3err.InvalidURI.New()
@@ -115,7 +150,7 @@ func (r *request) deleteOne(o *s3xml.DeleteObject) error {
 		return s3err.NoSuchVersion.New()
 	case o.VersionID != "" && !r.allows("s3:DeleteObjectVersion", r.bucket, o.Key):
 		return s3err.AccessDenied.New()
-	case !r.allows(action, r.bucket, o.Key):
+	case !r.allows("s3:DeleteObject", r.bucket, o.Key):
 		return s3err.AccessDenied.New()
 	}
 	req := engine.DeleteRequest{Bucket: r.bucket, Key: o.Key, IfSize: -1}

@@ -42,9 +42,7 @@ func putObject(r *request) error {
 		return err
 	}
 	r.setETag(o.ETag)
-	if claim.algorithm != checksum.None {
-		r.setChecksum(o.Checksum, 0)
-	}
+	r.setChecksum(o.Checksum, 0) // the default one too (API Reference, PutObject)
 	return nil
 }
 

@@ -51,8 +51,8 @@ func TestPutGetSizes(t *testing.T) {
 		if a.header.Get("ETag") != etagOf(data) {
 			t.Errorf("%d bytes: ETag %s, want %s", n, a.header.Get("ETag"), etagOf(data))
 		}
-		if a.header.Get("X-Amz-Checksum-Crc64nvme") != "" {
-			t.Errorf("a checksum nobody asked for")
+		if got := a.header.Get("X-Amz-Checksum-Crc64nvme"); got != digest(checksum.CRC64NVME, data) || a.header.Get("X-Amz-Checksum-Type") != typeFullObject {
+			t.Errorf("%d bytes: default checksum %q, %v", n, got, a.header)
 		}
 		a = r.want(call{method: "GET", target: "/bkt/k"}, "200")
 		if a.body != data || a.header.Get("ETag") != etagOf(data) || a.header.Get("Content-Type") != defaultContentType {

@@ -44,6 +44,7 @@ type rig struct {
 	iam    *iam.Manager
 	arena  *ioring.Arena
 	addr   string
+	region string
 	served chan error
 	before int // goroutines
 }
@@ -113,6 +114,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	if change != nil {
 		change(&cfg)
 	}
+	r.region = cfg.Region
 	r.s, err = New(cfg)
 	must(t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -231,7 +233,7 @@ func (r *rig) head(c call) string {
 		fmt.Fprintf(&b, "%s: %s\r\n", h[0], h[1])
 	}
 	if c.user != "-" {
-		for k, v := range sigv4.Sign(&c, c.user, rigSecret, rigRegion, "s3", c.payload, c.now) {
+		for k, v := range sigv4.Sign(&c, c.user, rigSecret, r.region, "s3", c.payload, c.now) {
 			fmt.Fprintf(&b, "%s: %s\r\n", k, v)
 		}
 	}

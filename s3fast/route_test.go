@@ -146,7 +146,7 @@ func TestRoute(t *testing.T) {
 		{"PATCH", "/bkt", "", "MethodNotAllowed"},
 		{"PUT", "/bkt?versioning", "", "NotImplemented"},
 		{"PUT", "/bkt?policy", "", "NotImplemented"},
-		{"DELETE", "/bkt?lifecycle", "", "NotImplemented"},
+		{"DELETE", "/bkt?lifecycle", "", "DeleteBucketLifecycle"},
 		{"GET", "/bkt?inventory&id=1", "", "NotImplemented"},
 		{"GET", "/bkt?session", "", "NotImplemented"},
 		{"HEAD", "/bkt?policy", "", "MethodNotAllowed"},
@@ -163,7 +163,7 @@ func TestRoute(t *testing.T) {
 		{"PUT", "/bkt/k?versionId=1", "", "InvalidArgument"},
 		{"PUT", "/bkt/k?partNumber=1&uploadId=x", "", "UploadPart"},
 		{"PUT", "/bkt/k?partNumber=1&uploadId=x", "/a/b", "UploadPartCopy"},
-		{"PUT", "/bkt/k?acl", "/a/b", "NotImplemented"},
+		{"PUT", "/bkt/k?acl", "/a/b", "PutObjectAcl"},
 		{"PUT", "/bkt/k?renameObject", "", "NotImplemented"},
 		{"POST", "/bkt/k?uploads", "", "CreateMultipartUpload"},
 		{"POST", "/bkt/k?uploadId=x", "", "CompleteMultipartUpload"},
@@ -171,7 +171,7 @@ func TestRoute(t *testing.T) {
 		{"POST", "/bkt/k", "", "MethodNotAllowed"},
 		{"DELETE", "/bkt/k", "", "DeleteObject"},
 		{"DELETE", "/bkt/k?uploadId=x", "", "AbortMultipartUpload"},
-		{"DELETE", "/bkt/k?tagging", "", "NotImplemented"},
+		{"DELETE", "/bkt/k?tagging", "", "DeleteObjectTagging"},
 		{"GET", "/bkt/k?uploadId=x", "", "ListParts"},
 		{"GET", "/bkt/k?tagging", "", "GetObjectTagging"},
 		{"GET", "/bkt/k?torrent", "", "NotImplemented"},
@@ -211,7 +211,7 @@ func TestBucketName(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "ab", strings.Repeat("a", 64), "Abc", "a_b", "-abc", "abc-", ".abc", "abc.",
-		"a..b", "1.2.3.4", "192.168.5.4", "999.1.1.1", "xn--abc", "sthree-a", "abc-s3alias", "abc--ol-s3",
+		"a..b", "foo.-bar", "foo-.bar", "1.2.3.4", "192.168.5.4", "999.1.1.1", "xn--abc", "sthree-a", "abc-s3alias", "abc--ol-s3",
 		"abc.mrap", "abc--x-s3", "a/b", "a b", "é23"} {
 		if err := CheckBucketName(bad); err == nil {
 			t.Errorf("%q accepted", bad)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sluicehq/sluice/engine/layout"
 	"github.com/sluicehq/sluice/ioring"
@@ -60,6 +61,7 @@ type Drive struct {
 	end       atomic.Int64 // end of the data area; it only rises
 
 	corrupt, rereads, writeErrors, badFrees atomic.Uint64
+	lastWriteError                          atomic.Int64 // nanoseconds since the Unix epoch; 0: none
 }
 
 // Counters counts events since the drive was opened.
@@ -109,6 +111,16 @@ func (d *Drive) Err() error {
 		return *p
 	}
 	return nil
+}
+
+// LastWriteError returns when the device last refused a write for a reason other
+// than want of space, or the zero time. The drive stays in service: one bad
+// place is no reason to give up the rest.
+func (d *Drive) LastWriteError() time.Time {
+	if ns := d.lastWriteError.Load(); ns != 0 {
+		return time.Unix(0, ns)
+	}
+	return time.Time{}
 }
 
 // fail takes the drive out of service: it can be read, but not written.

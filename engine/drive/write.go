@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/sluicehq/sluice/engine/layout"
 	"github.com/sluicehq/sluice/ioring"
@@ -135,6 +136,7 @@ func (d *Drive) writeFailed(blob layout.BlobID, err error) error {
 	case errors.Is(err, ioring.ErrNoSpace):
 		return fmt.Errorf("%w: drive %s: write of blob %s: %w", ErrNoSpace, d.id, blob, err)
 	}
+	d.lastWriteError.Store(time.Now().UnixNano())
 	d.log.Error("write failed", "drive", d.id, "blob", blob, "err", err)
 	return fmt.Errorf("drive %s: write of blob %s: %w", d.id, blob, err)
 }

@@ -87,6 +87,9 @@ type Store interface {
 	// nothing of cmd is read or written any more.
 	Mutate(ctx context.Context, slot Slot, cmd Command) error
 	Snapshot() Snapshot
+	// Err returns what took the store out of service for good, or nil. From then
+	// on Mutate returns ErrClosed; reads go on as far as the store is able to.
+	Err() error
 	// Applied is the number of command batches applied in the store's life.
 	Applied() uint64
 	// DiskUsage is the bytes the store occupies.

@@ -129,6 +129,27 @@ func (d *Device) Corrupt(off int64) {
 func (d *Device) Crash(seed uint64) *Device {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.crash(seed)
+}
+
+// CrashAll cuts the power of several devices, and of what else of the same
+// machine, at one moment: nothing happens on any of the devices while it runs.
+// Every device crashes with the next seed.
+func CrashAll(devs []*Device, seed func() uint64, what func()) []*Device {
+	for _, d := range devs {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+	}
+	what()
+	after := make([]*Device, len(devs))
+	for i, d := range devs {
+		after[i] = d.crash(seed())
+	}
+	return after
+}
+
+// crash is Crash. Holds d.mu.
+func (d *Device) crash(seed uint64) *Device {
 	if !d.crashed {
 		d.crashed = true
 		close(d.off)

@@ -24,30 +24,31 @@ var (
 
 	// Buckets, objects, uploads.
 
-	BucketAlreadyExists        = &Code{"BucketAlreadyExists", 409, "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again."}
-	BucketAlreadyOwnedByYou    = &Code{"BucketAlreadyOwnedByYou", 409, "Your previous request to create the named bucket succeeded and you already own it."}
-	BucketNotEmpty             = &Code{"BucketNotEmpty", 409, "The bucket you tried to delete is not empty"}
-	ConditionalRequestConflict = &Code{"ConditionalRequestConflict", 409, "The conditional request cannot succeed due to a conflicting operation against this resource."}
-	IllegalLocationConstraint  = &Code{"IllegalLocationConstraintException", 400, "The specified location constraint is incompatible for the region specific endpoint this request was sent to."}
-	InvalidBucketName          = &Code{"InvalidBucketName", 400, "The specified bucket is not valid."}
-	InvalidBucketState         = &Code{"InvalidBucketState", 409, "The request is not valid with the current state of the bucket."}
-	InvalidLocationConstraint  = &Code{"InvalidLocationConstraint", 400, "The specified location-constraint is not valid"}
-	InvalidObjectState         = &Code{"InvalidObjectState", 403, "The operation is not valid for the object's storage class"}
-	InvalidPart                = &Code{"InvalidPart", 400, "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."}
-	InvalidPartNumber          = &Code{"InvalidPartNumber", 416, "The requested partnumber is not satisfiable"}
-	InvalidPartOrder           = &Code{"InvalidPartOrder", 400, "The list of parts was not in ascending order. Parts must be ordered by part number."}
-	InvalidRange               = &Code{"InvalidRange", 416, "The requested range is not satisfiable"}
-	InvalidStorageClass        = &Code{"InvalidStorageClass", 400, "The storage class you specified is not valid"}
-	KeyTooLong                 = &Code{"KeyTooLongError", 400, "Your key is too long"}
-	MethodNotAllowed           = &Code{"MethodNotAllowed", 405, "The specified method is not allowed against this resource."}
-	NoSuchBucket               = &Code{"NoSuchBucket", 404, "The specified bucket does not exist"}
-	NoSuchKey                  = &Code{"NoSuchKey", 404, "The specified key does not exist."}
-	NoSuchUpload               = &Code{"NoSuchUpload", 404, "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."}
-	NoSuchVersion              = &Code{"NoSuchVersion", 404, "The specified version does not exist."}
-	NotModified                = &Code{"NotModified", 304, "Not Modified"}
-	OperationAborted           = &Code{"OperationAborted", 409, "A conflicting conditional operation is currently in progress against this resource. Try again."}
-	PreconditionFailed         = &Code{"PreconditionFailed", 412, "At least one of the pre-conditions you specified did not hold"}
-	TooManyBuckets             = &Code{"TooManyBuckets", 400, "You have attempted to create more buckets than allowed"}
+	BucketAlreadyExists           = &Code{"BucketAlreadyExists", 409, "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again."}
+	BucketAlreadyOwnedByYou       = &Code{"BucketAlreadyOwnedByYou", 409, "Your previous request to create the named bucket succeeded and you already own it."}
+	BucketNotEmpty                = &Code{"BucketNotEmpty", 409, "The bucket you tried to delete is not empty"}
+	ConditionalRequestConflict    = &Code{"ConditionalRequestConflict", 409, "The conditional request cannot succeed due to a conflicting operation against this resource."}
+	IllegalLocationConstraint     = &Code{"IllegalLocationConstraintException", 400, "The specified location constraint is incompatible for the region specific endpoint this request was sent to."}
+	InvalidBucketACLWithOwnership = &Code{"InvalidBucketAclWithObjectOwnership", 400, "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting"}
+	InvalidBucketName             = &Code{"InvalidBucketName", 400, "The specified bucket is not valid."}
+	InvalidBucketState            = &Code{"InvalidBucketState", 409, "The request is not valid with the current state of the bucket."}
+	InvalidLocationConstraint     = &Code{"InvalidLocationConstraint", 400, "The specified location-constraint is not valid"}
+	InvalidObjectState            = &Code{"InvalidObjectState", 403, "The operation is not valid for the object's storage class"}
+	InvalidPart                   = &Code{"InvalidPart", 400, "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."}
+	InvalidPartNumber             = &Code{"InvalidPartNumber", 416, "The requested partnumber is not satisfiable"}
+	InvalidPartOrder              = &Code{"InvalidPartOrder", 400, "The list of parts was not in ascending order. Parts must be ordered by part number."}
+	InvalidRange                  = &Code{"InvalidRange", 416, "The requested range is not satisfiable"}
+	InvalidStorageClass           = &Code{"InvalidStorageClass", 400, "The storage class you specified is not valid"}
+	KeyTooLong                    = &Code{"KeyTooLongError", 400, "Your key is too long"}
+	MethodNotAllowed              = &Code{"MethodNotAllowed", 405, "The specified method is not allowed against this resource."}
+	NoSuchBucket                  = &Code{"NoSuchBucket", 404, "The specified bucket does not exist"}
+	NoSuchKey                     = &Code{"NoSuchKey", 404, "The specified key does not exist."}
+	NoSuchUpload                  = &Code{"NoSuchUpload", 404, "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."}
+	NoSuchVersion                 = &Code{"NoSuchVersion", 404, "The specified version does not exist."}
+	NotModified                   = &Code{"NotModified", 304, "Not Modified"}
+	OperationAborted              = &Code{"OperationAborted", 409, "A conflicting conditional operation is currently in progress against this resource. Try again."}
+	PreconditionFailed            = &Code{"PreconditionFailed", 412, "At least one of the pre-conditions you specified did not hold"}
+	TooManyBuckets                = &Code{"TooManyBuckets", 400, "You have attempted to create more buckets than allowed"}
 
 	// Requests and bodies.
 

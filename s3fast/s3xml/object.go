@@ -99,10 +99,11 @@ type ObjectPart struct {
 	Checksums  Checksums
 }
 
-// AppendObjectAttributes encodes a GetObjectAttributesOutput (API Reference,
+// AppendObjectAttributes encodes what S3 calls GetObjectAttributesResponse on the
+// wire, and GetObjectAttributesOutput in its documentation (API Reference,
 // GetObjectAttributes; the wire name of TotalPartsCount is PartsCount).
 func AppendObjectAttributes(dst []byte, a *ObjectAttributes) []byte {
-	dst = root(dst, "GetObjectAttributesOutput")
+	dst = root(dst, "GetObjectAttributesResponse")
 	dst = optional(dst, "ETag", a.ETag)
 	if a.Checksums != nil {
 		dst = append(dst, "<Checksum>"...)
@@ -132,5 +133,5 @@ func AppendObjectAttributes(dst []byte, a *ObjectAttributes) []byte {
 	if a.Size >= 0 {
 		dst = integer(dst, "ObjectSize", a.Size)
 	}
-	return append(dst, "</GetObjectAttributesOutput>"...)
+	return append(dst, "</GetObjectAttributesResponse>"...)
 }

@@ -109,8 +109,10 @@ func (n *snapshot) Close() (err error) {
 		return nil
 	}
 	n.once.Do(func() {
-		err = n.snap.Close()
-		n.s.leave()
+		defer n.s.leave()
+		if e, ok := guarded(n.s, n.snap.Close); ok {
+			err = e
+		}
 	})
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,7 +93,7 @@ func (s *Store) die(err error) {
 	})
 }
 
-// Err returns what took the store out of service, or nil.
+// Err implements meta.Store.
 func (s *Store) Err() error {
 	select {
 	case <-s.dead:
@@ -138,40 +139,85 @@ func (s *Store) Iter(lo, hi []byte) meta.Iterator {
 	return newIter(s.db, lo, hi, s.leave)
 }
 
-// Snapshot implements meta.Store. After Close its reads fail with ErrClosed.
+// guarded runs fn, which takes Pebble's big lock. A fatal error parks a goroutine
+// with that lock held (see Fatalf): then guarded gives up, and fn stays behind.
+func guarded[T any](s *Store, fn func() T) (v T, ok bool) {
+	if s.fatal.Load() {
+		return v, false
+	}
+	done := make(chan T, 1)
+	go func() { done <- fn() }()
+	select {
+	case v = <-done:
+		return v, true
+	case <-s.dead:
+	}
+	select {
+	case v = <-done:
+		return v, true
+	case <-time.After(parkedPatience):
+		s.fatal.Store(true) // as good as parked: Pebble must not be closed under fn
+		return v, false
+	}
+}
+
+// Snapshot implements meta.Store. After Close, and after a fatal error of
+// Pebble, its reads fail with ErrClosed.
 func (s *Store) Snapshot() meta.Snapshot {
 	if !s.enter() {
 		return &snapshot{}
 	}
-	return &snapshot{s: s, snap: s.db.NewSnapshot()}
+	snap, ok := guarded(s, s.db.NewSnapshot)
+	if !ok {
+		s.leave()
+		return &snapshot{}
+	}
+	return &snapshot{s: s, snap: snap}
+}
+
+// pebbleMetrics returns nil where Pebble cannot tell.
+func (s *Store) pebbleMetrics() *pebble.Metrics {
+	if !s.enter() {
+		return nil
+	}
+	defer s.leave()
+	m, _ := guarded(s, s.db.Metrics)
+	return m
 }
 
 // Applied implements meta.Store: durable batches only.
 func (s *Store) Applied() uint64 { return s.applied.Load() }
 
-// DiskUsage implements meta.Store: bytes of tables, blob files and logs.
+// DiskUsage implements meta.Store: bytes of tables, blob files and logs; 0 after
+// Close and after a fatal error of Pebble.
 func (s *Store) DiskUsage() int64 {
-	if !s.enter() {
+	m := s.pebbleMetrics()
+	if m == nil {
 		return 0
 	}
-	defer s.leave()
-	return int64(s.db.Metrics().DiskSpaceUsage())
+	return int64(m.DiskSpaceUsage())
 }
 
-// Metrics implements meta.Store.
+// Metrics implements meta.Store. What Pebble counts is left out after Close and
+// after a fatal error.
 func (s *Store) Metrics() map[string]float64 {
-	if !s.enter() {
-		return map[string]float64{}
+	out := map[string]float64{
+		"batches_total":         float64(s.applied.Load()),
+		"commands_total":        float64(s.commands.Load()),
+		"commands_failed_total": float64(s.failed.Load()),
+		"write_stalls_total":    float64(s.stalls.Load()),
+		"queue_length":          float64(len(s.queue)),
+		"out_of_service":        boolMetric(s.Err() != nil),
 	}
-	defer s.leave()
-	m := s.db.Metrics()
+	if m := s.pebbleMetrics(); m != nil {
+		maps.Copy(out, countersOf(m))
+	}
+	return out
+}
+
+func countersOf(m *pebble.Metrics) map[string]float64 {
 	total := m.Total()
 	return map[string]float64{
-		"batches_total":           float64(s.applied.Load()),
-		"commands_total":          float64(s.commands.Load()),
-		"commands_failed_total":   float64(s.failed.Load()),
-		"write_stalls_total":      float64(s.stalls.Load()),
-		"queue_length":            float64(len(s.queue)),
 		"disk_bytes":              float64(m.DiskSpaceUsage()),
 		"wal_bytes":               float64(m.WAL.Size),
 		"wal_written_bytes_total": float64(m.WAL.BytesWritten),
@@ -190,7 +236,6 @@ func (s *Store) Metrics() map[string]float64 {
 		"separated_live_bytes":    float64(m.BlobFiles.ReferencedValueSize),
 		"separated_total_bytes":   float64(m.BlobFiles.ValueSize),
 		"separated_files":         float64(m.BlobFiles.LiveCount),
-		"out_of_service":          boolMetric(s.Err() != nil),
 	}
 }
 
@@ -225,13 +270,13 @@ func (s *Store) Close() error {
 			return s.deadErr
 		}
 	}
+	if s.fatal.Load() {
+		return s.deadErr
+	}
 	select {
 	case <-s.idle:
 	case <-time.After(closePatience):
 		return errors.New("metadata: closed with readers inside; pebble left open")
-	}
-	if s.fatal.Load() {
-		return s.deadErr
 	}
 	return errors.Join(s.Err(), protect(s.db.Close))
 }

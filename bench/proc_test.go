@@ -1,0 +1,96 @@
+package main
+
+import (
+	"os"
+	"runtime/debug"
+	"testing"
+	"time"
+)
+
+func TestParseStat(t *testing.T) {
+	text := "42 (a ) b (c) S 1 1 1 0 -1 4194560 1 2 3 4 150 50 7 8 20 0 9 0 100 1 1\n"
+	got, err := parseStat([]byte(text))
+	if err != nil || got != 2*time.Second {
+		t.Fatalf("%v, %v; want 2 s", got, err)
+	}
+	for _, bad := range []string{"", "42 (x", "42 (x) S 1", "42 (x) S 1 1 1 0 -1 0 1 2 3 4 x 50 7"} {
+		if _, err := parseStat([]byte(bad)); err == nil {
+			t.Errorf("%q passes", bad)
+		}
+	}
+}
+
+func TestParseMachine(t *testing.T) {
+	got, err := parseMachine([]byte("cpu  100 10 40 9000 500 20 30 0 77 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n"))
+	if err != nil || got != 2*time.Second {
+		t.Fatalf("%v, %v; want 2 s: neither idle, iowait nor guest counts", got, err)
+	}
+	for _, bad := range []string{"", "cpu 1 2", "intr 1 2 3 4 5 6 7 8 9", "cpu  1 x 1 1 1 1 1 1 1"} {
+		if _, err := parseMachine([]byte(bad)); err == nil {
+			t.Errorf("%q passes", bad)
+		}
+	}
+}
+
+func TestStatusField(t *testing.T) {
+	text := []byte("Name:\tx\nVmHWM:\t  1234 kB\nVmRSS:\t     900 kB\nvoluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t9\n")
+	for name, want := range map[string]int64{"VmHWM": 1234, "VmRSS": 900, "voluntary_ctxt_switches": 5} {
+		if got, err := statusField(text, name); err != nil || got != want {
+			t.Errorf("%s: %d, %v; want %d", name, got, err, want)
+		}
+	}
+	if _, err := statusField(text, "VmSwap"); err == nil {
+		t.Error("a missing field passes")
+	}
+}
+
+func TestSwitchesOfEndedThreadsAreLost(t *testing.T) {
+	before := map[string]int64{"1": 10, "2": 500}
+	if got := switchesSince(before, map[string]int64{"1": 15, "3": 4}); got != 9 {
+		t.Fatalf("%d switches, want 9", got)
+	}
+}
+
+// sink keeps the loop below from being optimised away.
+var sink int
+
+func TestUsageOfThisProcess(t *testing.T) {
+	before, err := measure(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for begun := time.Now(); time.Since(begun) < 200*time.Millisecond; {
+		sink++
+	}
+	after, err := measure(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Other processes may take most of the time, but not all of it.
+	if after.ownCPU-before.ownCPU < 2*time.Second/userHz || !after.serverKnown {
+		t.Fatalf("%v of own CPU time in 200 ms", after.ownCPU-before.ownCPU)
+	}
+	if len(after.voluntary) == 0 {
+		t.Fatal("no threads")
+	}
+}
+
+func TestPeakMemoryIsReset(t *testing.T) {
+	debug.FreeOSMemory() // later, the runtime's giving memory back would hide the growth
+	if err := resetPeak(os.Getpid()); err != nil {
+		t.Skipf("the kernel does not let us: %v", err)
+	}
+	_, before, err := memory(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem := make([]byte, 64<<20)
+	for i := 0; i < len(mem); i += 4096 {
+		mem[i] = 1
+	}
+	_, peak, err := memory(os.Getpid())
+	if err != nil || peak-before < 48<<20 {
+		t.Fatalf("64 MiB more raised the peak by %d bytes, %v", peak-before, err)
+	}
+	sink += int(mem[4096])
+}

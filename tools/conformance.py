@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Runs tests of a checkout of ceph/s3-tests against a daemon (tools/conformance.sh).
+
+    conformance.py CHECKOUT SKIPFILE [--all] [PYTEST-ARGUMENT...]
+
+Each line of SKIPFILE is "CLASS PATTERN REASON": PATTERN is a test's name, may
+hold * and ?, and "@MARKER" stands for the tests that bear a pytest marker.
+Tests that match are left out; with --all they run too, and those that pass are
+listed, for their lines can go. Every other test must pass. Exit code: 0, or 1
+when a test failed, or 2 when nothing could be run.
+"""
+import collections
+import fnmatch
+import os
+import sys
+
+# A Python of its own (pyenv) may use the modules that Debian packages for the
+# same version of Python. They come last, so that its own win.
+if sys.prefix != "/usr" and "VIRTUAL_ENV" not in os.environ:
+    sys.path.append("/usr/lib/python3/dist-packages")
+
+import botocore.loaders
+import botocore.session
+import pytest
+
+
+class Expectations:
+    """The skip file."""
+
+    def __init__(self, path):
+        self.lines = []  # [class, pattern, reason, uses]
+        with open(path, encoding="utf-8") as f:
+            for number, line in enumerate(f, 1):
+                line = line.split("#", 1)[0].split(None, 2)
+                if not line:
+                    continue
+                if len(line) != 3:
+                    sys.exit(f"{path}:{number}: want CLASS PATTERN REASON")
+                self.lines.append([*line, 0])
+
+    def of(self, item):
+        """The first line that matches a test, or None."""
+        name = item.originalname
+        for line in self.lines:
+            pattern = line[1]
+            if pattern.startswith("@"):
+                hit = item.get_closest_marker(pattern[1:]) is not None
+            else:
+                hit = fnmatch.fnmatchcase(name, pattern)
+            if hit:
+                line[3] += 1
+                return line
+        return None
+
+
+class Plugin:
+    def __init__(self, expectations, everything):
+        self.expectations, self.everything = expectations, everything
+        self.lines = {}  # node id → line of the skip file
+        self.counts = collections.Counter()  # (class, outcome)
+        self.bad, self.good = [], []
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config, items):
+        kept, left = [], []
+        for item in items:
+            line = self.expectations.of(item)
+            if line is not None:
+                self.lines[item.nodeid] = line
+            (kept if line is None or self.everything else left).append(item)
+        for item in left:
+            self.counts[self.lines[item.nodeid][0], "left out"] += 1
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report):
+        line = self.lines.get(report.nodeid)
+        kind = line[0] if line else "must pass"
+        if report.when == "call" or report.outcome != "passed":
+            self.counts[kind, report.outcome] += 1
+            if report.outcome == "passed" and line:
+                self.good.append(report.nodeid)
+            if report.outcome == "failed" and not line:
+                self.bad.append(report.nodeid)
+                why = str(report.longrepr).strip().splitlines()[-1:]
+                print(f"\n{report.when} of {report.nodeid} failed: {''.join(why)}", flush=True)
+
+    def pytest_terminal_summary(self, terminalreporter):
+        w = terminalreporter.write_line
+        w("")
+        for (kind, outcome), n in sorted(self.counts.items()):
+            w(f"{kind:12} {outcome:10} {n:5}")
+        for line in self.expectations.lines:
+            if line[3] == 0:
+                w(f"matches no test: {line[0]} {line[1]}")
+        for nodeid in self.good:
+            w(f"passes though it is listed: {nodeid.split('::')[-1]}")
+        for nodeid in self.bad:
+            w(f"UNEXPECTED FAILURE: {nodeid.split('::')[-1]}")
+
+
+def quicken():
+    """Make clients cheap: botocore reads its models from disk for each of them,
+    and the suite makes a dozen for each test. All users of a cluster are of one
+    account and see the same buckets, so that one of them cleans up."""
+    loader = botocore.loaders.Loader()
+    botocore.session.create_loader = lambda *_: loader
+
+    import s3tests.functional as f  # after the patch
+    f.setup = lambda: None
+    f.teardown = lambda: f.nuke_prefixed_buckets(prefix=f.get_prefix())
+
+
+def main(argv):
+    if len(argv) < 2:
+        sys.exit(__doc__)
+    checkout, skipfile, args = argv[0], argv[1], argv[2:]
+    expectations = Expectations(skipfile)
+    everything = "--all" in args
+    args = [a for a in args if a != "--all"]
+    os.chdir(checkout)
+    sys.path.insert(0, checkout)
+    quicken()
+    if not any(a.endswith(".py") or "::" in a for a in args):
+        args += ["s3tests/functional/test_s3.py", "s3tests/functional/test_headers.py"]
+    plugin = Plugin(expectations, everything)
+    code = pytest.main(["-p", "no:cacheprovider", "-q", *args], plugins=[plugin])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        return 2
+    return 1 if plugin.bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
