@@ -42,6 +42,9 @@ fuzz: ## each fuzz target for FUZZTIME (default 60s)
 clients: build ## boto3, aws, rclone, s3cmd, restic against a daemon, long form
 	@LONG=1 sh tools/clients/run.sh
 
+conformance: ## ceph/s3-tests, whose checkout S3TESTS names, against a daemon
+	@sh tools/conformance.sh
+
 vuln: ## known vulnerabilities in dependencies (needs the vulnerability database)
 	go tool -modfile=tools/tools.mod govulncheck ./...
 

@@ -17,6 +17,7 @@ import (
 // start and of the administrator's first commands, again and again on the same
 // drives: it must never refuse what it left half made.
 func TestFirstStartKilled(t *testing.T) {
+	t.Parallel()
 	lives, rounds := 4, 4
 	if long() {
 		lives, rounds = 10, 8
@@ -76,6 +77,7 @@ func (n *node) firstCommands() {
 // TestForeignState gives the daemon what is not its own: it must say what is
 // wrong, change nothing, and end with exit code 1.
 func TestForeignState(t *testing.T) {
+	t.Parallel()
 	made := newNode(t).serve()
 	if status, _ := made.s3("PUT", "/"+nodeBucket+"/k", "", []byte("v")); status != 200 {
 		t.Fatal(status)
@@ -143,6 +145,7 @@ func TestForeignState(t *testing.T) {
 // TestStopWhileStarting sends SIGTERM at random moments of the start: the exit
 // code is 0 all the same.
 func TestStopWhileStarting(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	for i := range 8 {
 		n.start()

@@ -85,12 +85,13 @@ func (n *node) stalledPut() io.Closer {
 // TestStopTimeout shows that a client that stalls holds the stop up for as long
 // as it is allowed to, and that the exit is still clean.
 func TestStopTimeout(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, "--shutdown-timeout", "1s").serve()
 	plainHTTP.CloseIdleConnections()
 	defer n.stalledPut().Close()
 	begun := time.Now()
 	n.stop()
-	if took := time.Since(begun); took < time.Second || took > 8*time.Second {
+	if took := time.Since(begun); took < time.Second || took > 12*time.Second {
 		t.Errorf("stopped within %s, at most 1s of it for requests", took)
 	}
 	n.start()
@@ -103,6 +104,7 @@ func TestStopTimeout(t *testing.T) {
 // TestSecondSignal ends at once, with exit code 1; a signal that merely arrives
 // twice does not.
 func TestSecondSignal(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, "--shutdown-timeout", "60s").serve()
 	defer n.stalledPut().Close()
 	n.signal(syscall.SIGINT)
@@ -128,6 +130,7 @@ func TestSecondSignal(t *testing.T) {
 // TestHangup replaces the certificate's file by hand: SIGHUP puts it into use,
 // and one that cannot be read changes nothing.
 func TestHangup(t *testing.T) {
+	t.Parallel()
 	n := newNode(t).serve()
 	other, err := openCertificates(t.TempDir(), time.Now(), []string{"other.example"})
 	if err != nil {
@@ -182,6 +185,7 @@ func TestHangup(t *testing.T) {
 // TestTwoDaemons shows what a second daemon is told about each thing that the
 // first one has.
 func TestTwoDaemons(t *testing.T) {
+	t.Parallel()
 	first := newNode(t).serve()
 	at := func(name string) string { return filepath.Join(first.dir, name) }
 	for _, c := range []struct {
@@ -216,6 +220,7 @@ func TestTwoDaemons(t *testing.T) {
 
 // TestBeforeCluster asks a daemon without a cluster.
 func TestBeforeCluster(t *testing.T) {
+	t.Parallel()
 	n := newNode(t)
 	n.start()
 	n.up("/-/live")

@@ -291,7 +291,7 @@ func (n *node) metric(name string) float64 {
 // one that asks for the metrics, and goroutines are down to most.
 func (n *node) quiet(most float64) {
 	n.t.Helper()
-	await(n.t, 20*time.Second, func() error {
+	await(n.t, 40*time.Second, func() error {
 		for name, limit := range map[string]float64{
 			"sluice_s3_requests_in_flight": 0, "sluice_buffers_in_use_bytes": 0,
 			"sluice_readers": 0, "sluice_s3_connections": 1, "go_goroutines": most,

@@ -23,7 +23,7 @@ const (
 
 	// refuseTime bounds the answer to a refused connection: closing a socket
 	// with unread data resets it, and the client would lose the answer.
-	refuseTime  = time.Second
+	refuseTime  = 2 * time.Second
 	refuseBytes = 1 << 20
 
 	// acceptPause is the wait after an accept(2) that failed for want of

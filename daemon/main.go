@@ -32,9 +32,10 @@ func run(args, environ []string) int {
 	ctx, sigs := watchSignals(context.Background())
 	defer sigs.close()
 	cmd := &cobra.Command{
-		Use:           "sluiced --drive PATH[,PATH...]",
-		Short:         "S3-compatible object storage daemon",
-		Long:          "sluiced serves S3 from the drives given. Administer it with ctl.\nEvery flag is also a key of the --config file and a SLUICE_ environment variable.",
+		Use:   "sluiced --drive PATH[,PATH...]",
+		Short: "S3-compatible object storage daemon",
+		Long: "sluiced serves S3 from the drives given. Administer it with ctl.\nEvery flag is also a key of the --config file and a SLUICE_ environment variable.\n" +
+			"SIGTERM and SIGINT finish the requests in flight and stop; a second one stops at once. SIGHUP reads the\ncertificate files again.",
 		Args:          cobra.NoArgs,
 		Version:       version,
 		SilenceErrors: true,
@@ -76,6 +77,7 @@ func serve(ctx context.Context, cfg *config.Config, reload <-chan struct{}) erro
 		}
 		return err
 	}
+	go newIdleTrimmer().run(ctx, idleEvery)
 	log.Info("serving", "listen", d.addresses(), "admin_socket", cfg.AdminSocket, "tls", cfg.TLS, "version", version)
 	for {
 		select {

@@ -98,13 +98,15 @@ func (d *daemon) openEngine(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
+	free := func() (int64, error) { return freeBytes(home) }
+	reserve := reserveOf(d.cfg, home) / 4
 	d.engine, err = engine.Open(ctx, engine.Config{
 		Drives:       drives,
-		Store:        store,
+		Store:        &floorStore{Store: store, free: free, floor: min(reserve/4, floorMost)},
 		InlineMax:    d.cfg.InlineMax,
 		WriteBuffers: d.cfg.Buffers / 2,
-		MetaFree:     func() (int64, error) { return freeBytes(home) },
-		MetaReserve:  reserveOf(d.cfg, home) / 4,
+		MetaFree:     free,
+		MetaReserve:  reserve,
 		Logger:       d.log,
 	})
 	if err != nil {

@@ -78,6 +78,7 @@ type simulation struct {
 	h    *history
 	keys []string
 
+	hot   bool        // the purger never rests
 	dark  atomic.Bool // the power is off
 	ops   atomic.Int64
 	seeds atomic.Uint64
@@ -103,6 +104,12 @@ func simulate(t *testing.T, seed uint64) *simulation {
 	o.cfg.Grace = []time.Duration{1, time.Millisecond, 20 * time.Millisecond}[rng.IntN(3)]
 	if rng.IntN(3) == 0 {
 		o.latency = 500 * time.Microsecond
+	}
+	if rng.IntN(2) == 0 { // a busy log: data is replaced, purged and its place reused while commits wait
+		o.slow = 3 * time.Millisecond
+		o.capacity = 4 << 20
+		o.cfg.Grace = 1
+		s.hot = true
 	}
 	s.r = newRig(t, o)
 	s.r.bucket("b")
@@ -138,6 +145,9 @@ func (s *simulation) live(seed uint64) {
 		wg.Go(func() { s.writer(rand.New(rand.NewPCG(seed, uint64(i)))) })
 	}
 	wg.Go(func() { s.reader(rand.New(rand.NewPCG(seed, 99))) })
+	if s.hot {
+		wg.Go(s.purgeHot)
+	}
 	for s.ops.Load() < target && !s.t.Failed() {
 		time.Sleep(20 * time.Microsecond)
 	}
@@ -151,6 +161,14 @@ func (s *simulation) live(seed uint64) {
 	}
 	if n := s.r.arena.InUse(); n != 0 {
 		s.t.Errorf("%d bytes of the arena leaked", n)
+	}
+}
+
+// purgeHot makes the purger look at what has been queued before that is durable.
+func (s *simulation) purgeHot() {
+	for !s.dark.Load() && !s.t.Failed() {
+		s.r.e.purger.wake()
+		time.Sleep(200 * time.Microsecond)
 	}
 }
 

@@ -44,16 +44,19 @@ const doubtFor = 30 * time.Second
 
 // candidate is a drive in service and its free bytes.
 type candidate struct {
-	d     *drive.Drive
-	i     int
-	free  int64
-	error time.Time // the last write error
+	d       *drive.Drive
+	i       int
+	free    int64
+	refused time.Time // when it last refused a write
 }
 
 // order returns the drives in service in the order in which a new fragment
 // should try them: the one whose turn it is, then by free space, and at the end
 // those that refused a write lately, the last to do so last.
 func (s *driveSet) order() []candidate {
+	if len(s.all) == 1 && s.all[0].Err() == nil {
+		return []candidate{{d: s.all[0]}} // free space, a system call away, decides nothing
+	}
 	list := make([]candidate, 0, len(s.all))
 	var doubtful []candidate
 	var total int64
@@ -64,7 +67,7 @@ func (s *driveSet) order() []candidate {
 		_, _, free := d.Usage()
 		free = max(free, 1) // a full drive keeps its place: garbage may be about to go
 		c := candidate{d, i, free, d.LastWriteError()}
-		if !c.error.IsZero() && time.Since(c.error) < doubtFor {
+		if !c.refused.IsZero() && time.Since(c.refused) < doubtFor {
 			doubtful = append(doubtful, c)
 			continue
 		}
@@ -74,7 +77,7 @@ func (s *driveSet) order() []candidate {
 	if len(list) > 1 {
 		s.turn(list, total)
 	}
-	slices.SortFunc(doubtful, func(a, b candidate) int { return a.error.Compare(b.error) })
+	slices.SortFunc(doubtful, func(a, b candidate) int { return a.refused.Compare(b.refused) })
 	return append(list, doubtful...)
 }
 

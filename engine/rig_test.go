@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/zeebo/xxh3"
 
 	"github.com/sluicehq/sluice/engine/drive"
@@ -31,6 +32,7 @@ type rig struct {
 	cfg   Config // Drives and Store are filled in by start
 	log   *slog.Logger
 	wrap  func(meta.Store) meta.Store // around the store, or nil
+	slow  time.Duration               // longest delay of a sync of fs
 }
 
 type rigOptions struct {
@@ -39,6 +41,7 @@ type rigOptions struct {
 	arena    int64
 	crash    bool // fs can crash
 	latency  time.Duration
+	slow     time.Duration // longest delay of a sync of the metadata
 	seed     uint64
 	cfg      Config
 	wrap     func(meta.Store) meta.Store
@@ -52,7 +55,7 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	if o.arena == 0 {
 		o.arena = 32 << 20
 	}
-	r := &rig{t: t, cfg: o.cfg, fs: vfs.NewMem(), wrap: o.wrap}
+	r := &rig{t: t, cfg: o.cfg, fs: vfs.NewMem(), wrap: o.wrap, slow: o.slow}
 	if o.crash {
 		r.fs = vfs.NewCrashableMem()
 	}
@@ -98,7 +101,7 @@ func (r *rig) tryStart() error {
 		cluster = d.Cluster()
 		cfg.Drives = append(cfg.Drives, d)
 	}
-	s, err := pebblemeta.Open("meta", pebblemeta.Options{FS: r.fs, CacheSize: 1 << 20, Logger: cfg.Logger})
+	s, err := pebblemeta.Open("meta", pebblemeta.Options{FS: r.slowed(), CacheSize: 1 << 20, Logger: cfg.Logger})
 	if err != nil {
 		return err
 	}
@@ -112,6 +115,21 @@ func (r *rig) tryStart() error {
 	}
 	r.e.minPart = 1
 	return nil
+}
+
+// slowed returns fs with its syncs delayed: more happens between a commit and
+// its being durable.
+func (r *rig) slowed() vfs.FS {
+	if r.slow == 0 {
+		return r.fs
+	}
+	return errorfs.Wrap(r.fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		switch op.Kind {
+		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+			time.Sleep(rand.N(r.slow))
+		}
+		return nil
+	}))
 }
 
 // stop closes the engine and checks that every buffer came back.

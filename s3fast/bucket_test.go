@@ -111,6 +111,17 @@ func TestConfigurations(t *testing.T) {
 	r.want(call{method: "POST", target: "/bkt", body: "form"}, "501 NotImplemented")
 	r.want(call{method: "PUT", target: "/bkt?acl", header: with("x-amz-acl", "public-read")}, "400 AccessControlListNotSupported")
 	r.want(call{method: "PUT", target: "/bkt/k?acl", body: "<AccessControlPolicy/>"}, "400 AccessControlListNotSupported")
+	for _, target := range []string{"/bkt?acl", "/bkt/k?acl"} {
+		own := r.want(call{method: "GET", target: target}, "200").body
+		r.want(call{method: "PUT", target: target, body: own}, "200")
+		r.want(call{method: "PUT", target: target, header: with("x-amz-acl", "private")}, "200")
+		r.want(call{method: "PUT", target: target, header: with("x-amz-acl", "private"), body: own}, "400 UnexpectedContent")
+		r.want(call{method: "PUT", target: target, header: with("x-amz-acl", "public-ready")}, "400 InvalidArgument")
+		r.want(call{method: "PUT", target: target, header: with("x-amz-grant-read", "id=1")}, "400 AccessControlListNotSupported")
+		r.want(call{method: "PUT", target: target, body: strings.Replace(own, ownerID, "other", 2)}, "400 AccessControlListNotSupported")
+		r.want(call{method: "PUT", target: target, body: "<x/>"}, "400 MalformedACLError")
+		r.want(call{method: "PUT", target: target}, "400 MissingSecurityHeader")
+	}
 	r.want(call{method: "PUT", target: "/bkt/none?acl"}, "404 NoSuchKey")
 	r.want(call{method: "PUT", target: "/bkt?acl", user: rigReader}, "403 AccessDenied")
 	for _, sub := range []string{"policy", "cors", "lifecycle", "tagging", "encryption", "replication", "website", "publicAccessBlock"} {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -228,7 +229,7 @@ func (r *request) parse(cluster *Cluster) error {
 // fail answers with an error document.
 func (r *request) fail(err error) {
 	e := r.hide(s3Error(err))
-	if e.Status >= 500 && e.Code != s3err.NotImplemented && e.Code != s3err.SlowDown {
+	if e.Status >= 500 && e.Code != s3err.NotImplemented && e.Code != s3err.SlowDown && r.s.mayComplain(e) {
 		r.s.cfg.Logger.Error("request failed", "id", r.id, "op", r.op.name, "bucket", r.bucket,
 			"key", r.key, "code", e.Code.Code, "error", err)
 	}
@@ -250,6 +251,17 @@ func (r *request) fail(err error) {
 	}
 	resp.Header.SetContentType(contentXML)
 	resp.SetBodyRaw(s3err.Append(make([]byte, 0, 512), e, r.target.path, r.id, r.s.hostID))
+}
+
+// mayComplain tells whether a failure is to be logged. A state that fails every
+// request, as a full drive does, is told once a second and not by each.
+func (s *Server) mayComplain(e *s3err.Error) bool {
+	if e.Code != s3err.InsufficientStorage && e.Code != s3err.ServiceUnavailable {
+		return true
+	}
+	now := time.Now().Unix()
+	last := s.complained.Load()
+	return now != last && s.complained.CompareAndSwap(last, now)
 }
 
 // answerXML answers 200 with a document, which must not be touched afterwards.

@@ -34,8 +34,10 @@ type bodyClaim struct {
 // and x-amz-trailer. A completion's x-amz-checksum-* are left to wholeClaim: they
 // are the object's. Errors: InvalidDigest, InvalidRequest.
 func parseBodyClaim(r *request) (c bodyClaim, err error) {
-	if c.md5, err = parseContentMD5(r.header("Content-MD5")); err != nil {
-		return bodyClaim{}, err
+	if v, ok := r.headers.get("content-md5"); ok {
+		if c.md5, err = parseContentMD5(v); err != nil {
+			return bodyClaim{}, err
+		}
 	}
 	if r.op != nil && r.op.name == "CompleteMultipartUpload" {
 		return c, c.addTrailer(r.header("x-amz-trailer"))
@@ -55,9 +57,6 @@ func parseBodyClaim(r *request) (c bodyClaim, err error) {
 }
 
 func parseContentMD5(v string) ([]byte, error) {
-	if v == "" {
-		return nil, nil
-	}
 	sum, err := base64.StdEncoding.Strict().DecodeString(v)
 	if err != nil || len(sum) != 16 {
 		return nil, s3err.InvalidDigest.With("Content-MD5", v)

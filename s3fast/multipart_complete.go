@@ -44,8 +44,11 @@ func completeMultipartUpload(r *request) error {
 	}
 	o, err := r.s.cfg.Engine.CompleteUpload(r.context(), engine.CompleteRequest{
 		Bucket: r.bucket, Key: r.key, UploadID: id, Parts: parts, Size: -1, If: cond,
-		Seal: func(up *meta.Upload, parts []meta.Part) (string, meta.Checksum, error) {
-			return sealUpload(up.Object.Checksum, parts, want)
+		Seal: func(up *meta.Upload, stored []meta.Part) (string, meta.Checksum, error) {
+			if err := checkPartClaims(up.Object.Checksum, parts); err != nil {
+				return "", meta.Checksum{}, err
+			}
+			return sealUpload(up.Object.Checksum, stored, want)
 		},
 	})
 	if err != nil {
@@ -156,6 +159,22 @@ func partChecksum(p *s3xml.CompletedPart) (sum meta.Checksum, err error) {
 		sum = meta.Checksum{Algorithm: c.alg.String(), Value: value}
 	}
 	return sum, nil
+}
+
+// checkPartClaims wants the checksum of each part named in the document when they
+// make up a composite one, as S3 does. Error: InvalidRequest.
+func checkPartClaims(declared meta.Checksum, refs []meta.PartRef) error {
+	if declared.Type != typeComposite {
+		return nil
+	}
+	for i := range refs {
+		if len(refs[i].Checksum.Value) == 0 {
+			return s3err.InvalidRequest.Say("The upload was created using a " + strings.ToLower(declared.Algorithm) +
+				" checksum. The complete request must include the checksum for each part. It was missing for part " +
+				decimal(int64(refs[i].Number)) + " in the request.")
+		}
+	}
+	return nil
 }
 
 // sealUpload computes ETag and checksum of an object from its parts (Amazon S3 User

@@ -139,7 +139,12 @@ func TestMultipartChecksums(t *testing.T) {
 		if a.header.Get(alg.Header()) != digest(alg, first) {
 			t.Errorf("%v: %v", c, a.header)
 		}
-		r.want(call{method: "PUT", target: partURL("/bkt/k", id, 2), body: last}, "200")
+		if c.kind == "FULL_OBJECT" {
+			r.want(call{method: "PUT", target: partURL("/bkt/k", id, 2), body: last}, "200")
+		} else {
+			r.want(call{method: "PUT", target: partURL("/bkt/k", id, 2), body: last}, "400 InvalidRequest")
+			r.want(call{method: "PUT", target: partURL("/bkt/k", id, 2), body: last, header: with(alg.Header(), digest(alg, last))}, "200")
+		}
 		r.want(call{method: "PUT", target: partURL("/bkt/k", id, 2), body: last, header: with("x-amz-checksum-sha1", digest(checksum.SHA1, last))}, "400 InvalidRequest")
 		want := digest(alg, first+last)
 		if c.kind != "FULL_OBJECT" {
@@ -151,6 +156,16 @@ func TestMultipartChecksums(t *testing.T) {
 			want = base64.StdEncoding.EncodeToString(h.Sum(nil)) + "-2"
 		}
 		doc := completion("1", etagOf(first), "2", etagOf(last))
+		if c.kind != "FULL_OBJECT" {
+			r.want(call{method: "POST", target: "/bkt/k?uploadId=" + id, body: doc}, "400 InvalidRequest")
+			for _, p := range []string{first, last} {
+				sum := "<Checksum" + c.alg + ">" + digest(alg, p) + "</Checksum" + c.alg + ">"
+				tag := strings.Trim(etagOf(p), `"`) + "&quot;</ETag>"
+				doc = strings.Replace(doc, tag, tag+sum, 1)
+			}
+			wrong := strings.Replace(doc, digest(alg, last), digest(alg, "wrong"), 1)
+			r.want(call{method: "POST", target: "/bkt/k?uploadId=" + id, body: wrong}, "400 InvalidPart")
+		}
 		r.want(call{method: "POST", target: "/bkt/k?uploadId=" + id, body: doc, header: with(alg.Header(), digest(alg, "wrong"))}, "400 BadDigest")
 		r.want(call{method: "POST", target: "/bkt/k?uploadId=" + id, body: doc, header: with("x-amz-mp-object-size", "5")}, "400 InvalidRequest")
 		a = r.want(call{method: "POST", target: "/bkt/k?uploadId=" + id, body: doc, header: with(alg.Header(), want)}, "200")

@@ -86,7 +86,7 @@ func uploadPart(r *request) error {
 	if err != nil {
 		return err
 	}
-	declared := up.Object.Checksum.Algorithm
+	declared := up.Object.Checksum
 	claim, err := parseBodyClaim(r)
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func uploadPart(r *request) error {
 	if err := checkPartAlgorithm(declared, claim.algorithm); err != nil {
 		return err
 	}
-	in, err := r.openUpload(claim, partAlgorithm(declared))
+	in, err := r.openUpload(claim, partAlgorithm(declared.Algorithm))
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func uploadPart(r *request) error {
 		return err
 	}
 	r.setETag(part.ETag)
-	if claim.algorithm != checksum.None || declared != "" {
+	if claim.algorithm != checksum.None || declared.Algorithm != "" {
 		sum := part.Checksum
 		sum.Type = "" // a part has none
 		r.setChecksum(sum, 0)
@@ -128,13 +128,20 @@ func partAlgorithm(declared string) checksum.Algorithm {
 }
 
 // checkPartAlgorithm holds a part's own checksum against the one declared by the
-// upload; either may be missing.
-func checkPartAlgorithm(declared string, own checksum.Algorithm) error {
-	if declared == "" || own == checksum.None || declared == own.String() {
+// upload. An upload that declared none takes any; a part of a composite checksum
+// must have its own (Amazon S3 User Guide, "Checking object integrity").
+func checkPartAlgorithm(declared meta.Checksum, own checksum.Algorithm) error {
+	name := strings.ToLower(own.String())
+	switch {
+	case declared.Algorithm == "", declared.Algorithm == own.String():
 		return nil
+	case own == checksum.None && declared.Type != typeComposite:
+		return nil
+	case own == checksum.None:
+		name = "null"
 	}
 	return s3err.InvalidRequest.Say("Checksum Type mismatch occurred, expected checksum Type: " +
-		strings.ToLower(declared) + ", actual checksum Type: " + strings.ToLower(own.String()))
+		strings.ToLower(declared.Algorithm) + ", actual checksum Type: " + name)
 }
 
 // uploadPartCopy answers UploadPartCopy.

@@ -1,6 +1,8 @@
 package s3fast
 
 import (
+	"strings"
+
 	"github.com/valyala/fasthttp"
 
 	"github.com/sluicehq/sluice/s3fast/s3err"
@@ -56,16 +58,13 @@ func (t *routes) addConfigurations() {
 			return nil
 		}})
 	}
-	// ACLs are disabled, with AWS's answers (Amazon S3 User Guide, "Controlling
-	// ownership of objects"): they can be read, and setting one fails.
-	noACL := func(*request) error { return s3err.AccessControlListNotSupported.New() }
 	t.add(onBucket, "GET", "acl", operation{name: "GetBucketAcl", action: "s3:GetBucketAcl", run: answerACL})
-	t.add(onBucket, "PUT", "acl", operation{name: "PutBucketAcl", action: "s3:PutBucketAcl", run: noACL, body: bodyXML})
+	t.add(onBucket, "PUT", "acl", operation{name: "PutBucketAcl", action: "s3:PutBucketAcl", run: putACL, body: bodyXML})
 	version := []string{"versionId"}
 	t.add(onObject, "GET", "acl", operation{name: "GetObjectAcl", action: "s3:GetObjectAcl", params: version,
 		run: ofObject(answerACL)})
 	t.add(onObject, "PUT", "acl", operation{name: "PutObjectAcl", action: "s3:PutObjectAcl", params: version,
-		run: ofObject(noACL), body: bodyXML})
+		run: ofObject(putACL), body: bodyXML})
 	t.add(onObject, "GET", "tagging", operation{name: "GetObjectTagging", action: "s3:GetObjectTagging", params: version,
 		run: ofObject(func(r *request) error {
 			r.answerXML(s3xml.AppendTagging(nil, nil))
@@ -105,6 +104,38 @@ func ofObject(run func(r *request) error) func(r *request) error {
 // answerACL answers the one ACL there is with ACLs disabled: the owner's.
 func answerACL(r *request) error {
 	r.answerXML(s3xml.AppendOwnerACL(nil, &s3xml.Owner{ID: ownerID}))
+	return nil
+}
+
+// putACL answers PutBucketAcl and PutObjectAcl. ACLs are disabled (Amazon S3 User
+// Guide, "Controlling ownership of objects"): setting the one there is changes
+// nothing, and clients that copy ACLs do so; any other is refused as by AWS.
+func putACL(r *request) error {
+	for i := range r.headers.list {
+		if strings.HasPrefix(r.headers.list[i].name, "x-amz-grant-") {
+			return s3err.AccessControlListNotSupported.New()
+		}
+	}
+	doc, err := r.readXML(s3xml.MaxACL)
+	if err != nil {
+		return err
+	}
+	canned, ok := r.headers.get("x-amz-acl")
+	switch {
+	case ok && len(doc) > 0:
+		return s3err.UnexpectedContent.New()
+	case ok:
+		return refuseHeader("x-amz-acl", strings.TrimSpace(canned))
+	case len(doc) == 0:
+		return s3err.MissingSecurityHeader.New()
+	}
+	grants, err := s3xml.DecodeACL(doc)
+	if err != nil {
+		return s3err.MalformedACL.Because(err)
+	}
+	if len(grants) != 1 || grants[0] != (s3xml.Grant{ID: ownerID, Permission: "FULL_CONTROL"}) {
+		return s3err.AccessControlListNotSupported.New()
+	}
 	return nil
 }
 

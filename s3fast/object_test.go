@@ -151,6 +151,7 @@ func TestPutChecksums(t *testing.T) {
 		"unknown":         {with("x-amz-sdk-checksum-algorithm", "MD4"), "400 InvalidRequest"},
 		"wrong MD5":       {with("Content-MD5", "1B2M2Y8AsgTpgAmY7PhCfg=="), "400 BadDigest"},
 		"malformed MD5":   {with("Content-MD5", "1B2M"), "400 InvalidDigest"},
+		"empty MD5":       {with("Content-MD5", ""), "400 InvalidDigest"},
 		"encryption":      {with("x-amz-server-side-encryption", "AES256"), "501 NotImplemented"},
 		"tags":            {with("x-amz-tagging", "a=b"), "501 NotImplemented"},
 		"public":          {with("x-amz-acl", "public-read"), "400 AccessControlListNotSupported"},

@@ -77,6 +77,8 @@ type Server struct {
 	inFlight atomic.Int64
 	draining atomic.Bool
 
+	complained atomic.Int64 // Unix time of the last message that mayComplain limits
+
 	mu    sync.Mutex
 	conns map[*conn]struct{} // guarded by mu
 }

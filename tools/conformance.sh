@@ -11,7 +11,8 @@ if [ ! -f "${S3TESTS:-}/s3tests/functional/test_s3.py" ]; then
 	exit 2
 fi
 S3TESTS=$(cd "$S3TESTS" && pwd)
-make -s build
+bin=${BIN:-bin} # BIN=/directory: programs built already
+[ -n "${BIN:-}" ] || make -s build
 sh tools/install.sh python3
 packages=
 # conformance.py looks among Debian's modules as well as the interpreter's own.
@@ -26,7 +27,7 @@ done
 work=$(mktemp -d "${TMPDIR:-/tmp}/sluice-conformance.XXXXXX")
 log=$work/sluiced.log
 export SLUICE_SOCKET="$work/state/sluiced.sock"
-bin/sluiced --drive "$work/d1" --state-dir "$work/state" --admin-socket "$SLUICE_SOCKET" \
+"$bin/sluiced" --drive "$work/d1" --state-dir "$work/state" --admin-socket "$SLUICE_SOCKET" \
 	--listen 127.0.0.1:0 --reserve 64MiB 2>"$log" &
 daemon=$!
 finish() {
@@ -40,13 +41,13 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 tries=0
-until bin/ctl cluster status >/dev/null 2>&1; do
+until "$bin/ctl" cluster status >/dev/null 2>&1; do
 	tries=$((tries + 1))
 	[ $tries -lt 300 ] || { echo "the daemon did not start" >&2 && exit 1; }
 	sleep 0.1
 done
-bin/ctl s3 cluster create default .config_fs --all-servers
-port=$(bin/ctl --json cluster status | sed -n 's/.*127\.0\.0\.1:\([0-9]*\)".*/\1/p' | head -n 1)
+"$bin/ctl" s3 cluster create default .config_fs --all-servers
+port=$("$bin/ctl" --json cluster status | sed -n 's/.*127\.0\.0\.1:\([0-9]*\)".*/\1/p' | head -n 1)
 
 # The suite wants six users. Here they are of one account: conformance.skip lists
 # the tests that mean them to be strangers.
@@ -61,8 +62,8 @@ bucket prefix = conf-{random}-
 EOC
 for section in "s3 main" "s3 alt" "s3 tenant" iam "iam root" "iam alt root"; do
 	user=$(echo "${section}_user" | tr ' ' _)
-	bin/ctl user add "$user" S3 Sluice-Secret-1 >/dev/null
-	bin/ctl s3 policy attach readwrite "$user" >/dev/null
+	"$bin/ctl" user add "$user" S3 Sluice-Secret-1 >/dev/null
+	"$bin/ctl" s3 policy attach readwrite "$user" >/dev/null
 	cat >>"$work/s3tests.conf" <<EOC
 [$section]
 display_name = $user

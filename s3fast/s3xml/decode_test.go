@@ -142,6 +142,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("<Delete><Quiet>1</Quiet><Object><Key>a&#x1;</Key></Object></Delete>"))
 	f.Add([]byte(Header + "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag><![CDATA[e]]></ETag></Part></CompleteMultipartUpload>"))
 	f.Add([]byte("<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"))
+	f.Add(AppendOwnerACL(nil, &Owner{ID: "id", DisplayName: "n"}))
 	f.Add([]byte("<CreateBucketConfiguration><!-- - --><LocationConstraint/></CreateBucketConfiguration>"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		check := func(n, most int, err error) {
@@ -160,5 +161,7 @@ func FuzzDecode(f *testing.F) {
 		check(len(tags), MaxTags, err)
 		_, err = DecodeCreateBucket(in)
 		check(0, 0, err)
+		grants, err := DecodeACL(in)
+		check(len(grants), MaxGrants, err)
 	})
 }

@@ -88,7 +88,8 @@ func AppendURLEncoded(dst []byte, s string) []byte {
 }
 
 // AppendTime appends t in UTC as 2006-01-02T15:04:05.000Z; a year outside
-// 0…9999 is clamped, the fraction is cut to milliseconds.
+// 0…9999 is clamped. The fraction is cut off and always written as .000, as S3
+// does: clients compare the times of a listing with Last-Modified, which has none.
 func AppendTime(dst []byte, t time.Time) []byte {
 	t = t.UTC()
 	year, month, day := t.Date()
@@ -104,9 +105,7 @@ func AppendTime(dst []byte, t time.Time) []byte {
 	dst = appendDigits(dst, minute, 2)
 	dst = append(dst, ':')
 	dst = appendDigits(dst, sec, 2)
-	dst = append(dst, '.')
-	dst = appendDigits(dst, t.Nanosecond()/1e6, 3)
-	return append(dst, 'Z')
+	return append(dst, ".000Z"...)
 }
 
 func appendDigits(dst []byte, v, width int) []byte {

@@ -199,12 +199,16 @@ func parseStamp(s string) (time.Time, bool) {
 	return t, err == nil
 }
 
-// parseDate parses the Date header: RFC 7231's forms, or a stamp.
+// parseDate parses the Date header: the forms of RFC 9110, section 5.6.7, that of
+// e-mail with a numeric zone (botocore sends "-0000"), or a stamp.
 func parseDate(s string) (time.Time, bool) {
 	if t, ok := parseStamp(s); ok {
 		return t, true
 	}
 	t, err := http.ParseTime(s)
+	if err != nil {
+		t, err = time.Parse(time.RFC1123Z, s)
+	}
 	return t.UTC(), err == nil && t.Year() >= 1 && t.Year() <= 9999
 }
 

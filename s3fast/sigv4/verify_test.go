@@ -184,12 +184,14 @@ func TestTimes(t *testing.T) {
 // TestDateHeader signs with Date in place of x-amz-date.
 func TestDateHeader(t *testing.T) {
 	for date, want := range map[string]error{
-		"Fri, 24 May 2013 00:00:00 GMT":  nil,
-		"Friday, 24-May-13 00:00:00 GMT": nil,
-		"Fri May 24 00:00:00 2013":       nil,
-		docStamp:                         nil,
-		"Fri, 24 May 2013":               ErrMissingDate,
-		"":                               ErrMissingDate,
+		"Fri, 24 May 2013 00:00:00 GMT":   nil,
+		"Friday, 24-May-13 00:00:00 GMT":  nil,
+		"Thu, 23 May 2013 19:00:00 -0500": nil,
+		"Fri, 24 May 2013 00:00:00 -0000": nil,
+		"Fri May 24 00:00:00 2013":        nil,
+		docStamp:                          nil,
+		"Fri, 24 May 2013":                ErrMissingDate,
+		"":                                ErrMissingDate,
 	} {
 		r := &fakeRequest{"GET", "/b", "", "h", [][2]string{{"date", date}, {"x-amz-content-sha256", emptyHash}}}
 		s := getScratch()

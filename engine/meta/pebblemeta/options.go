@@ -15,6 +15,8 @@ import (
 const (
 	defaultCache = 32 << 20
 	memTable     = 16 << 20
+	// memTables is the number of memtables from which writes wait.
+	memTables = 4
 	// minSeparated is the size from which a value goes to a blob file. Heads and
 	// back-references stay below it, most inline payloads are above.
 	minSeparated = 1 << 10
@@ -38,7 +40,7 @@ func (s *Store) pebbleOptions(o Options) *pebble.Options {
 		// The oldest version with value separation is also the newest there is.
 		FormatMajorVersion:          pebble.FormatValueSeparation,
 		MemTableSize:                memTable,
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: memTables,
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       64,
 		LBaseMaxBytes:               64 << 20,
@@ -61,11 +63,16 @@ func (s *Store) pebbleOptions(o Options) *pebble.Options {
 		},
 	}
 	if po.FS == nil {
-		po.FS = vfs.Default
+		po.WithFSDefaults() // measures how long the disk takes, for DiskSlow
 	}
 	if po.CacheSize == 0 {
 		po.CacheSize = defaultCache
 	}
+	// Pebble takes the memtables out of the cache's size: without their share on
+	// top a busy store is left without a block cache, and reads and decompresses
+	// its index blocks again and again (measured with 4 KiB PUTs of 16 clients:
+	// 262 instead of 141 µs of CPU each).
+	po.CacheSize += memTables * memTable
 	for i := range po.Levels {
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBits)
 		po.Levels[i].BlockSize = 16 << 10

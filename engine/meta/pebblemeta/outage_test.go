@@ -107,48 +107,46 @@ func (c *bulk) Apply(tx meta.Tx) error {
 	return nil
 }
 
-// TestLargeBatch commits more at once than half a memtable holds, as the
+// TestLargeBatch commits more at once than a memtable holds, as the
 // completion of an upload of thousands of fragmented parts does. Pebble treats
 // such a batch apart; it must be as durable and whole as any other.
 func TestLargeBatch(t *testing.T) {
-	for _, size := range []int{memTable/2 - 1<<20, memTable / 2, 2 * memTable} {
-		fs := vfs.NewCrashableMem()
-		s, err := Open("m", Options{FS: fs})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := &bulk{n: size >> 16}
-		b := createBucket(t, s)
-		var others sync.WaitGroup // share its batch, or are just before or behind it
-		for i := range 8 {
-			others.Go(func() {
-				if err := s.Mutate(context.Background(), 1, object(b, fmt.Sprint(i), uint64(i+1))); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		if err := s.Mutate(context.Background(), 1, c); err != nil {
-			t.Fatal(err)
-		}
-		others.Wait()
-		clone := fs.CrashClone(vfs.CrashCloneCfg{})
-		for _, fs := range []vfs.FS{nil, clone} { // as it goes on, and after the power loss
-			if fs != nil {
-				if s, err = Open("m", Options{FS: fs}); err != nil {
-					t.Fatal(err)
-				}
+	fs := vfs.NewCrashableMem()
+	s, err := Open("m", Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &bulk{n: (memTable + 1<<20) >> 16}
+	b := createBucket(t, s)
+	var others sync.WaitGroup // share its batch, or are just before or behind it
+	for i := range 8 {
+		others.Go(func() {
+			if err := s.Mutate(context.Background(), 1, object(b, fmt.Sprint(i), uint64(i+1))); err != nil {
+				t.Error(err)
 			}
-			for i := range c.n {
-				if v, ok, err := s.Get(c.key(i)); err != nil || !ok || !bytes.Equal(v, c.value(i)) {
-					t.Fatalf("value %d of %d: %v %v", i, c.n, ok, err)
-				}
-			}
-			if o, err := meta.GetObject(s, &b, "7"); err != nil || o.Version != numbered(8) {
+		})
+	}
+	if err := s.Mutate(context.Background(), 1, c); err != nil {
+		t.Fatal(err)
+	}
+	others.Wait()
+	clone := fs.CrashClone(vfs.CrashCloneCfg{})
+	for _, fs := range []vfs.FS{nil, clone} { // as it goes on, and after the power loss
+		if fs != nil {
+			if s, err = Open("m", Options{FS: fs}); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
+		}
+		for i := range c.n {
+			if v, ok, err := s.Get(c.key(i)); err != nil || !ok || !bytes.Equal(v, c.value(i)) {
+				t.Fatalf("value %d of %d: %v %v", i, c.n, ok, err)
 			}
+		}
+		if o, err := meta.GetObject(s, &b, "7"); err != nil || o.Version != numbered(8) {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -39,11 +39,13 @@ type Store struct {
 	stop    chan struct{} // closed by Close: the committer drains and ends
 	stopped chan struct{} // closed when the syncer has ended
 
-	mu     sync.Mutex // guards closed and users' rise from it
-	closed bool
-	users  int           // readers inside
-	idle   chan struct{} // closed when closed and users is 0
+	users atomic.Int64  // readers inside, plus shut once the store is closed
+	idle  chan struct{} // closed when it is closed and nobody is inside
+	empty sync.Once     // closes idle
 }
+
+// shut is the bit of Store.users that refuses readers.
+const shut = 1 << 62
 
 var _ meta.Store = (*Store)(nil)
 
@@ -105,20 +107,16 @@ func (s *Store) Err() error {
 
 // enter registers a reader; false once the store is closed.
 func (s *Store) enter() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	if s.users.Add(1)&shut != 0 {
+		s.leave()
 		return false
 	}
-	s.users++
 	return true
 }
 
 func (s *Store) leave() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.users--; s.users == 0 && s.closed {
-		close(s.idle)
+	if s.users.Add(-1) == shut {
+		s.empty.Do(func() { close(s.idle) })
 	}
 }
 
@@ -249,16 +247,12 @@ func boolMetric(b bool) float64 {
 // Close answers what is queued, waits for the readers inside, at most 10 s, and
 // closes Pebble. It is safe to call again.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	switch old := s.users.Or(shut); {
+	case old&shut != 0:
 		return nil
+	case old == 0:
+		s.empty.Do(func() { close(s.idle) })
 	}
-	s.closed = true
-	if s.users == 0 {
-		close(s.idle)
-	}
-	s.mu.Unlock()
 	close(s.stop)
 	select {
 	case <-s.stopped:

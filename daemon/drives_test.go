@@ -1,0 +1,208 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sluicehq/sluice/daemon/config"
+	"github.com/sluicehq/sluice/engine/drive"
+)
+
+// tree makes files below dir; a name that ends in "/" is a directory.
+func tree(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, "/") {
+			if err := os.MkdirAll(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestLocate(t *testing.T) {
+	for name, c := range map[string]struct {
+		files map[string]string
+		fresh bool
+		want  string // in the error
+	}{
+		"absent":               {nil, true, ""},
+		"empty":                {map[string]string{"d/": ""}, true, ""},
+		"new ext4":             {map[string]string{"d/lost+found/": ""}, true, ""},
+		"metadata made first":  {map[string]string{"d/meta/CURRENT": "x"}, true, ""},
+		"data cut short":       {map[string]string{"d/data": "", "d/meta/x": ""}, true, ""},
+		"formatted":            {map[string]string{"d/data": "x"}, false, ""},
+		"formatted and others": {map[string]string{"d/data": "x", "d/notes": ""}, false, ""},
+		"somebody else's":      {map[string]string{"d/thesis.tex": ""}, false, `it holds "thesis.tex"`},
+		"a file":               {map[string]string{"d": "x"}, false, "neither a directory nor a block device"},
+		"data is a directory":  {map[string]string{"d/data/": ""}, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			tree(t, dir, c.files)
+			path := filepath.Join(dir, "d")
+			loc, err := locate(path)
+			if c.want != "" {
+				if err == nil || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("%v, want %q", err, c.want)
+				}
+				return
+			}
+			if err != nil || loc.fresh != c.fresh || loc.block || loc.path != path || loc.file != filepath.Join(path, "data") {
+				t.Errorf("%+v, %v", loc, err)
+			}
+		})
+	}
+	if _, err := locate("/dev/null"); err == nil {
+		t.Error("a character device was taken for a drive")
+	}
+	dir := t.TempDir()
+	tree(t, dir, map[string]string{"x": ""})
+	if _, err := locate(dir); !errors.Is(err, drive.ErrForeign) {
+		t.Errorf("%v is not ErrForeign", err)
+	}
+	if _, err := locate(filepath.Join(dir, "x", "below")); err == nil {
+		t.Error("a path below a file")
+	}
+}
+
+func TestBlankDevice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "dev")
+	for name, c := range map[string]struct {
+		data  []byte
+		blank bool
+	}{
+		"zeros": {make([]byte, 1<<20), true}, "short": {make([]byte, 4096), true},
+		"last byte": {append(make([]byte, 1<<20-1), 1), false}, "first byte": {append([]byte{1}, make([]byte, 4096)...), false},
+	} {
+		if err := os.WriteFile(path, c.data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if blank, err := blankDevice(path); err != nil || blank != c.blank {
+			t.Errorf("%s: %v, %v", name, blank, err)
+		}
+	}
+	os.Truncate(path, 0)
+	for _, path := range []string{path, path + "-absent"} {
+		if _, err := blankDevice(path); err == nil {
+			t.Errorf("%s: no error", path)
+		}
+	}
+}
+
+func TestMetaHome(t *testing.T) {
+	dir := t.TempDir()
+	at := func(parts ...string) string { return filepath.Join(append([]string{dir}, parts...)...) }
+	tree(t, dir, map[string]string{"with/meta/x": "", "too/meta/x": "", "empty/meta/": "", "state-with/meta/x": ""})
+	d := func(name string, fresh bool) location { return location{path: at(name), fresh: fresh} }
+	b := func(fresh bool) location { return location{path: "/dev/x", block: true, fresh: fresh} }
+	for name, c := range map[string]struct {
+		locs        []location
+		state, home string
+		want        string // in the error
+	}{
+		"new directory":               {[]location{d("new", true)}, "state", at("new", "meta"), ""},
+		"new directories: the first":  {[]location{d("new", true), d("new2", true)}, "state", at("new", "meta"), ""},
+		"new device":                  {[]location{b(true)}, "state", at("state", "meta"), ""},
+		"new device and directory":    {[]location{b(true), d("new", true)}, "state", at("new", "meta"), ""},
+		"where it is":                 {[]location{d("with", false)}, "state", at("with", "meta"), ""},
+		"where it is, other order":    {[]location{d("new", true), d("with", false)}, "state", at("with", "meta"), ""},
+		"made, drive not formatted":   {[]location{d("with", true)}, "state", at("with", "meta"), ""},
+		"in the state directory":      {[]location{b(false)}, "state-with", at("state-with", "meta"), ""},
+		"directory made, no store":    {[]location{d("empty", true)}, "state", at("empty", "meta"), ""},
+		"in two places":               {[]location{d("with", false), d("too", false)}, "state", "", "several places"},
+		"drive and state directory":   {[]location{d("with", false)}, "state-with", "", "several places"},
+		"lost":                        {[]location{d("empty", false)}, "state", "", "on none of the drives given"},
+		"device with something on it": {[]location{b(false)}, "state", "", "is not blank"},
+		"a new one beside a lost one": {[]location{d("new", true), d("empty", false)}, "state", "", "on none of the drives given"},
+	} {
+		home, err := metaHome(c.locs, at(c.state))
+		if c.want != "" {
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %q, %v; want %q", name, home, err, c.want)
+			}
+		} else if err != nil || home != c.home {
+			t.Errorf("%s: %q, %v", name, home, err)
+		}
+	}
+}
+
+func TestLoopCPU(t *testing.T) {
+	cpus := runtime.NumCPU()
+	many := make([]string, cpus-1)
+	for _, c := range []struct {
+		cfg  config.Config
+		n    int
+		want int
+	}{
+		{config.Config{PinCPUs: false, Drives: []string{"a"}}, 0, -1},
+		{config.Config{PinCPUs: true, Drives: many}, 0, -1}, // no more CPUs than drives and one
+	} {
+		if got := loopCPU(&c.cfg, c.n); got != c.want {
+			t.Errorf("%d drives on %d CPUs, drive %d: %d, want %d", len(c.cfg.Drives), cpus, c.n, got, c.want)
+		}
+	}
+	if cpus > 3 {
+		cfg := config.Config{PinCPUs: true, Drives: []string{"a", "b"}}
+		if a, b := loopCPU(&cfg, 0), loopCPU(&cfg, 1); a != cpus-1 || b != cpus-2 {
+			t.Errorf("loops on CPUs %d and %d of %d", a, b, cpus)
+		}
+	}
+}
+
+func TestReserveOf(t *testing.T) {
+	dir := t.TempDir()
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	tenth := int64(st.Blocks) * st.Bsize / 10
+	if got := reserveOf(&config.Config{Reserve: 4096}, dir); got != 4096 {
+		t.Errorf("%d", got)
+	}
+	if got := reserveOf(&config.Config{Reserve: 1 << 60}, dir); got != tenth {
+		t.Errorf("%d, want a tenth of the file system, %d", got, tenth)
+	}
+	if got := reserveOf(&config.Config{Reserve: 7}, filepath.Join(dir, "absent")); got != 7 {
+		t.Errorf("%d", got)
+	}
+	if free, err := freeBytes(dir); err != nil || free <= 0 || free > tenth*10 {
+		t.Errorf("%d, %v", free, err)
+	}
+	if _, err := freeBytes(filepath.Join(dir, "absent")); err == nil {
+		t.Error("no error for an absent directory")
+	}
+}
+
+func TestLockDir(t *testing.T) {
+	dir := t.TempDir()
+	f, err := lockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockDir(dir); err == nil || !strings.Contains(err.Error(), "another daemon uses it") {
+		t.Errorf("%v", err)
+	}
+	f.Close()
+	if f, err = lockDir(dir); err != nil {
+		t.Errorf("after it was released: %v", err)
+	}
+	f.Close()
+	if _, err := lockDir(filepath.Join(dir, "absent")); err == nil {
+		t.Error("no error for an absent directory")
+	}
+}
