@@ -38,6 +38,8 @@ func (e *Engine) remove(ctx context.Context, req *DeleteRequest) (bool, error) {
 		e.buckets.forgetOn(err, req.Bucket)
 		return false, err
 	}
-	e.purger.notice()
+	if cmd.Existed {
+		e.purger.notice()
+	}
 	return cmd.Existed, nil
 }

@@ -104,7 +104,9 @@ func (e *Engine) putPart(ctx context.Context, req *PutPartRequest) (p meta.Part,
 		e.buckets.forgetOn(err, req.Bucket)
 		return p, err
 	}
-	e.purger.notice()
+	if cmd.Queued {
+		e.purger.notice()
+	}
 	return p, nil
 }
 

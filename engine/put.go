@@ -79,7 +79,9 @@ func (e *Engine) put(ctx context.Context, req *PutRequest) (o meta.Object, err e
 		e.buckets.forgetOn(err, req.Bucket)
 		return o, err
 	}
-	e.purger.notice()
+	if cmd.Queued {
+		e.purger.notice()
+	}
 	return o, nil
 }
 

@@ -188,6 +188,7 @@ func addCounters(tx Tx, b *Bucket, objects, bytes int64) {
 
 // Apply implements Command.
 func (c *PutObject) Apply(tx Tx) error {
+	c.Queued = false
 	o := &c.Object
 	if err := checkKey(o.Key); err != nil {
 		return err
@@ -218,6 +219,7 @@ func (c *PutObject) Apply(tx Tx) error {
 		}
 	}
 	replace(tx, &c.Bucket, &cur, old, o, c.Due)
+	c.Queued = len(old) > 0
 	putBlob(tx, &c.Bucket, o.Key, &o.Blob, c.Inline)
 	return nil
 }

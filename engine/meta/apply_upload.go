@@ -40,6 +40,7 @@ func (c *CreateUpload) Apply(tx Tx) error {
 
 // Apply implements Command.
 func (c *PutPart) Apply(tx Tx) error {
+	c.Queued = false
 	p := &c.Part
 	if err := checkKey(c.Key); err != nil {
 		return err
@@ -76,6 +77,7 @@ func (c *PutPart) Apply(tx Tx) error {
 	tx.Put(key, encodePart(p))
 	putBlob(tx, &c.Bucket, c.Key, &p.Blob, c.Inline)
 	enqueue(tx, c.Bucket.Slot, c.Due, old)
+	c.Queued = len(old) > 0
 	return nil
 }
 

@@ -23,6 +23,7 @@ type PutObject struct {
 	Inline []byte // payload of a KindInline blob
 	If     Condition
 	Due    int64 // when replaced data may be purged, ns since the epoch
+	Queued bool  // result: replaced data is in the delete queue
 }
 
 // DeleteObject removes the current version of a key. Deleting a key that does
@@ -52,6 +53,7 @@ type PutPart struct {
 	Part     Part
 	Inline   []byte
 	Due      int64
+	Queued   bool // result, as in PutObject
 }
 
 // PartRef names a part in a completion request.
