@@ -63,7 +63,7 @@ func Default() Config {
 		Buffers:         256 << 20,
 		InlineMax:       0,
 		Reserve:         1 << 30,
-		Cache:           32 << 20,
+		Cache:           8 << 20,
 		StallTimeout:    30 * time.Second,
 		IdleTimeout:     2 * time.Minute,
 		ShutdownTimeout: 30 * time.Second,
@@ -104,7 +104,7 @@ func (c *Config) Flags() *pflag.FlagSet {
 	fs.Var((*size)(&c.InlineMax), "inline-max", "largest object kept with the metadata; 0: the built-in choice")
 	fs.Var((*size)(&c.DriveSize), "drive-size", "most bytes used per drive; 0: all there is")
 	fs.Var((*size)(&c.Reserve), "reserve", "bytes of each drive's file system left to metadata")
-	fs.Var((*size)(&c.Cache), "metadata-cache", "memory for cached metadata")
+	fs.Var((*size)(&c.Cache), "metadata-cache", "memory for cached metadata; more speeds up reads of many small objects")
 	fs.DurationVar(&c.StallTimeout, "stall-timeout", c.StallTimeout, "a client that moves no byte for so long is dropped")
 	fs.DurationVar(&c.IdleTimeout, "idle-timeout", c.IdleTimeout, "an idle connection is closed after so long")
 	fs.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "requests in flight get so long at a stop")
