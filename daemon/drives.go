@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -122,7 +121,7 @@ func openDrive(ctx context.Context, cfg *config.Config, n int, loc location, clu
 	dev, err := ioring.Open(loc.file, arena, ioring.Options{
 		Mode:   ioring.Mode(cfg.IO),
 		Depth:  cfg.Depth,
-		CPU:    loopCPU(cfg, n),
+		CPU:    loopCPU(cfg, allowedCPUs(), n),
 		Logger: log,
 	})
 	if err != nil {
@@ -140,17 +139,6 @@ func openDrive(ctx context.Context, cfg *config.Config, n int, loc location, clu
 		log.Info("formatted a new drive", "id", d.ID())
 	}
 	return d, nil
-}
-
-// loopCPU chooses the CPU of a drive's loop: the last ones, one each, where
-// there are more CPUs than drives and one; else no pinning (measured: on few
-// cores it only takes a core from the rest).
-func loopCPU(cfg *config.Config, n int) int {
-	cpus := runtime.NumCPU()
-	if !cfg.PinCPUs || cpus <= len(cfg.Drives)+1 {
-		return -1
-	}
-	return cpus - 1 - n
 }
 
 // reserveOf is what a directory drive leaves free for the metadata: the setting,

@@ -142,25 +142,33 @@ func TestMetaHome(t *testing.T) {
 }
 
 func TestLoopCPU(t *testing.T) {
-	cpus := runtime.NumCPU()
-	many := make([]string, cpus-1)
-	for _, c := range []struct {
-		cfg  config.Config
-		n    int
-		want int
+	drives := func(n int) config.Config { return config.Config{PinCPUs: true, Drives: make([]string, n)} }
+	upTo := func(n int) (cpus []int) {
+		for i := range n {
+			cpus = append(cpus, i)
+		}
+		return cpus
+	}
+	for name, c := range map[string]struct {
+		cfg     config.Config
+		allowed []int
+		want    []int
 	}{
-		{config.Config{PinCPUs: false, Drives: []string{"a"}}, 0, -1},
-		{config.Config{PinCPUs: true, Drives: many}, 0, -1}, // no more CPUs than drives and one
+		"one each, from the end":         {drives(2), upTo(8), []int{7, 6}},
+		"only CPUs that are allowed":     {drives(2), []int{3, 5, 9, 12}, []int{12, 9}},
+		"as many CPUs as drives":         {drives(2), upTo(2), []int{-1, -1}},
+		"none left besides the server's": {drives(2), upTo(3), []int{-1, -1}},
+		"unknown":                        {drives(1), nil, []int{-1}},
+		"switched off":                   {config.Config{Drives: make([]string, 1)}, upTo(8), []int{-1}},
 	} {
-		if got := loopCPU(&c.cfg, c.n); got != c.want {
-			t.Errorf("%d drives on %d CPUs, drive %d: %d, want %d", len(c.cfg.Drives), cpus, c.n, got, c.want)
+		for n, want := range c.want {
+			if got := loopCPU(&c.cfg, c.allowed, n); got != want {
+				t.Errorf("%s: drive %d on CPU %d, want %d", name, n, got, want)
+			}
 		}
 	}
-	if cpus > 3 {
-		cfg := config.Config{PinCPUs: true, Drives: []string{"a", "b"}}
-		if a, b := loopCPU(&cfg, 0), loopCPU(&cfg, 1); a != cpus-1 || b != cpus-2 {
-			t.Errorf("loops on CPUs %d and %d of %d", a, b, cpus)
-		}
+	if cpus := allowedCPUs(); len(cpus) != runtime.NumCPU() {
+		t.Errorf("allowed CPUs %v, of %d", cpus, runtime.NumCPU())
 	}
 }
 

@@ -67,6 +67,7 @@ func run(args, environ []string) int {
 // the certificates again.
 func serve(ctx context.Context, cfg *config.Config, reload <-chan struct{}) error {
 	log := newLogger(cfg)
+	logCPU(log)
 	slog.SetDefault(log)
 	fitConnections(cfg, log)
 	d, err := open(ctx, cfg, log)
