@@ -29,6 +29,9 @@ func TestReadersDuringOverwrite(t *testing.T) {
 			for i := uint64(0); !done.Load(); i++ {
 				data := content(uint64(w)<<32|i, 1+rng.Int64N(400_000))
 				_, err := r.e.Put(context.Background(), putRequest("b", "k", data))
+				if KindOf(err) == NoSpace {
+					continue // three writers outrun the purger on a drive this small
+				}
 				if err == nil && rng.IntN(5) == 0 {
 					_, err = r.e.Delete(context.Background(), DeleteRequest{Bucket: "b", Key: "k", IfSize: -1})
 				}
@@ -269,6 +272,9 @@ func TestEpochs(t *testing.T) {
 				p.unpin(v)
 			}
 		})
+	}
+	for live.Load() == 0 { // the readers run
+		time.Sleep(time.Millisecond)
 	}
 	for n := uint64(1); n < 2000; n++ {
 		current.Store(n)
