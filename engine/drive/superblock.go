@@ -22,9 +22,11 @@ const (
 	maxUnit  = dataStart // extents begin on multiples of the unit
 	maxUnits = 1 << 28   // a bitmap of 32 MiB
 
-	superMagic   = "SLUICEdr"
-	superVersion = 1
+	superMagic = "SLUICEdr"
 )
+
+// FormatVersion is the on-disk format that this release writes.
+const FormatVersion = 1
 
 // Byte layout of a superblock, little-endian. Magic, checksum and version keep
 // their places in every later version:
@@ -80,7 +82,7 @@ func (s *superblock) encode(b []byte) {
 	le := binary.LittleEndian
 	clear(b)
 	copy(b, superMagic)
-	le.PutUint32(b[sbOffVersion:], superVersion)
+	le.PutUint32(b[sbOffVersion:], FormatVersion)
 	copy(b[sbOffCluster:], s.cluster[:])
 	copy(b[sbOffDrive:], s.drive[:])
 	le.PutUint64(b[sbOffGen:], s.gen)
@@ -121,8 +123,8 @@ func decodeSuperblock(b []byte) (s superblock, err error) {
 	if le.Uint64(b[sbOffSum:]) != xxh3.Hash(b[sbOffVersion:]) {
 		return s, errTorn
 	}
-	if v := le.Uint32(b[sbOffVersion:]); v > superVersion {
-		return s, fmt.Errorf("%w: version %d, this release reads up to %d", ErrNewer, v, superVersion)
+	if v := le.Uint32(b[sbOffVersion:]); v > FormatVersion {
+		return s, fmt.Errorf("%w: version %d, this release reads up to %d", ErrNewer, v, FormatVersion)
 	} else if v == 0 {
 		return s, fmt.Errorf("%w: superblock version 0", ErrCorrupt)
 	}

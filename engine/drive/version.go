@@ -1,4 +1,0 @@
-package drive
-
-// FormatVersion is the on-disk format that this release writes.
-const FormatVersion = superVersion
