@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -147,12 +148,21 @@ func TestMaxConnections(t *testing.T) {
 		c.Close()
 		t.Error("one TLS connection too many was served")
 	}
+	var last net.Conn
 	for range 300 { // far beyond: closed at once, and accepted again later
 		c, err := net.DialTimeout("tcp", n.addr, 5*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		last = c
+	}
+	// Connected is not accepted: one that waits in the backlog until room comes
+	// free would take that room. The backlog is a queue, so the last one's end
+	// means that all have been accepted.
+	last.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if n, err := last.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("a connection far beyond the limit: %d bytes, %v", n, err)
 	}
 	for _, c := range held {
 		io.WriteString(c, live)
