@@ -80,8 +80,10 @@ func (d *daemon) adminMux() *http.ServeMux {
 		"DELETE /v1/tls":                  adminUnsetTLS,
 	}
 	mux := http.NewServeMux()
-	for pattern, fn := range routes {
-		mux.HandleFunc(pattern, d.adminHandler(fn))
+	for _, table := range []map[string]adminFunc{routes, identityRoutes(), accessRoutes(), kmsRoutes(), auditRoutes(), limitRoutes()} {
+		for pattern, fn := range table {
+			mux.HandleFunc(pattern, d.adminHandler(fn))
+		}
 	}
 	mux.HandleFunc("/", d.adminHandler(func(_ *daemon, r *http.Request) (any, error) {
 		return nil, refuse(api.CodeNotFound, "the daemon has no %s %s: ctl and sluiced may be of different versions", r.Method, r.URL.Path)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluicehq/sluice/engine/layout"
 	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/engine/seal"
 )
 
 // Head returns the record of an object.
@@ -74,9 +75,14 @@ type Object struct {
 
 	e      *Engine
 	bucket meta.Bucket
-	refs   atomic.Int64 // the Object itself and its Bodies
+	key    *seal.DataKey // nil: not encrypted, or not unlocked
+	refs   atomic.Int64  // the Object itself and its Bodies
 	closed atomic.Bool
 }
+
+// Unlock gives the data key of an object whose Info.Seal is set, before Range.
+// Without it Range fails with kind Locked.
+func (o *Object) Unlock(key *seal.DataKey) { o.key = key }
 
 // release drops one reference.
 func (o *Object) release() {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicehq/sluice/engine/layout"
 	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/engine/seal"
 )
 
 // CreateUpload begins a multipart upload; o carries headers, metadata, owner and
@@ -52,6 +53,7 @@ type PutPartRequest struct {
 	Size        int64
 	Body        io.Reader
 	Finish      func(p *meta.Part) error
+	DataKey     *seal.DataKey // the upload's, when Upload.Object.Seal is set; else nil
 }
 
 // PutPart stores one part of an upload. Errors as of Put.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluicehq/sluice/engine/layout"
 	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/engine/seal"
 )
 
 // PutRequest describes an object to be stored.
@@ -22,6 +23,9 @@ type PutRequest struct {
 	Finish func(o *meta.Object) error
 	Object meta.Object // headers, metadata, owner, class; the engine sets Key, Version, Size, ModTime, Blob
 	If     meta.Condition
+	// DataKey encrypts the payload; Object.Seal must then be set. nil: stored as
+	// it is. Size, Body and Finish speak of the payload as the client sent it.
+	DataKey *seal.DataKey
 }
 
 // Put stores an object, durably, and returns its record. Memory in use does not

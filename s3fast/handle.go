@@ -141,6 +141,8 @@ func (r *request) account() {
 			"status", status, "user", who, "remote", r.ctx.RemoteAddr().String(),
 			"took", r.s.cfg.Now().Sub(r.started))
 	}
+	r.audit(status)
+	r.dismiss()
 	if r.conn == nil {
 		r.s.inFlight.Add(-1)
 		r.s.metrics.observe(r.op.index, status, r.s.cfg.Now().Sub(r.started))
@@ -182,6 +184,9 @@ func (r *request) prepare() error {
 		return err
 	}
 	if err := r.authenticate(); err != nil {
+		return err
+	}
+	if err := r.admit(); err != nil {
 		return err
 	}
 	if err := r.authorize(); err != nil {

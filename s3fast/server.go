@@ -16,6 +16,8 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/sluicehq/sluice/engine"
+	"github.com/sluicehq/sluice/engine/seal/keyring"
+	"github.com/sluicehq/sluice/s3fast/audit"
 	"github.com/sluicehq/sluice/s3fast/iam"
 	"github.com/sluicehq/sluice/s3fast/sigv4"
 )
@@ -25,6 +27,9 @@ import (
 type Cluster struct {
 	Name    string
 	Domains []string // base domains of virtual-host style requests, lower-case
+	// Encrypted: objects are encrypted (SSE-S3) unless the request or the bucket
+	// asks for something else.
+	Encrypted bool
 }
 
 // Config of New.
@@ -43,6 +48,10 @@ type Config struct {
 	MaxClockSkew time.Duration // default 15 min
 	Logger       *slog.Logger
 	Now          func() time.Time
+
+	Audit  audit.Sink    // nil: requests are not audited
+	Keys   *keyring.Ring // nil: no encryption at rest (SSE-C needs none)
+	Limits *Limits       // nil: no limits per user
 }
 
 // ErrServerClosed is returned by Serve after Shutdown.

@@ -46,6 +46,8 @@ type Object struct {
 	Owner    string
 	Class    string      // storage class; "" is STANDARD
 	Blob     layout.Blob // the data of a single-blob object
+	// Seal is set when the data is encrypted; nil: it is as the client sent it.
+	Seal *Seal
 	// PartCount > 0: the object was completed from parts, which LoadParts reads.
 	PartCount int32
 }
@@ -87,3 +89,27 @@ type Condition struct {
 	IfMatch        []string // the current ETag must be one of these; "*": any object. Empty: no condition
 	IfNoneMatch    []string // the current ETag must be none of these
 }
+
+// Seal tells how an object's data is encrypted and where its key is. The engine
+// looks at nothing but whether there is one.
+type Seal struct {
+	Mode   SealMode
+	KeyID  string // of SealKMS: the key-encryption key's name as the client gave it
+	Ring   uint32 // of SealS3, SealKMS: id of the ring key that wraps Box
+	Box    []byte // the wrapped data key
+	KeyMD5 []byte // of SealCustomer: MD5 of the customer's key, 16 bytes
+	// Context of SealKMS: the encryption context as the client gave it, or "".
+	Context string
+	// Binding is authenticated with Box: 16 random bytes that the proposer drew.
+	Binding [16]byte
+}
+
+// SealMode is a form of server-side encryption.
+type SealMode uint8
+
+// Modes.
+const (
+	SealS3       SealMode = 1 // SSE-S3, header value AES256
+	SealKMS      SealMode = 2 // SSE-KMS, aws:kms
+	SealCustomer SealMode = 3 // SSE-C
+)

@@ -87,11 +87,31 @@ type PolicyInfo struct {
 	Created    time.Time `json:"created,omitzero"`
 }
 
+// Kind of an identity.
+type Kind uint8
+
+// Kinds.
+const (
+	KindUser Kind = iota
+	KindServiceAccount
+	KindSession
+)
+
 // Identity is who signed a request, as compiled for the request path. It is
 // immutable.
 type Identity struct {
-	Name     string
-	Policies policy.Set
+	Kind      Kind
+	Name      string // of the user; of a service account or session: its parent user's, or "" for web identities
+	AccessKey string
+	Session   string // role session name
+	Principal policy.Principal
+	UserID    string     // aws:userid
+	Policies  policy.Set // the user's and its groups'; of a web identity: those its role claim names
+	// Narrow are the service account's own policy and the session's: each must
+	// allow, too.
+	Narrow []*policy.Policy
+	// Expires is when a session or an expiring service account ends; zero: never.
+	Expires time.Time
 }
 
 // Allows reports whether the identity may do action on resource. An identity

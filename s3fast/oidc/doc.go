@@ -1,0 +1,3 @@
+// Package oidc verifies ID tokens of OpenID Connect providers: discovery, key
+// sets, signatures and claims. It is a leaf.
+package oidc
