@@ -8,27 +8,31 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+
+	"github.com/sluicehq/sluice/daemon/api"
 )
 
 func (a *app) bucketCmd() *cobra.Command {
 	cmd := group("bucket", "Buckets", "buckets")
-	cmd.AddCommand(a.bucketCreate(), a.bucketList(), a.bucketDestroy())
+	cmd.AddCommand(a.bucketCreate(), a.bucketList(), a.bucketDestroy(), a.bucketPolicyCmd())
 	return cmd
 }
 
 func (a *app) bucketCreate() *cobra.Command {
-	var policy string
+	var in api.CreateBucket
 	cmd := leaf("create NAME", "Create a bucket", 1, 1, func(cmd *cobra.Command, args []string) error {
-		if policy != "none" {
-			return usageError{fmt.Errorf("--policy %s: anonymous access is not available; the only policy is none", policy)}
+		in.Name = args[0]
+		if err := checkPreset(in.Policy); err != nil {
+			return err
 		}
-		b, err := a.client().CreateBucket(cmd.Context(), args[0])
+		b, err := a.client().CreateBucket(cmd.Context(), in)
 		if err != nil {
 			return err
 		}
 		return a.show(b, func(w io.Writer) { fmt.Fprintf(w, "Bucket %s created\n", b.Name) })
 	}, "add")
-	cmd.Flags().StringVar(&policy, "policy", "none", "anonymous access: none")
+	cmd.Flags().StringVar(&in.Policy, "policy", "none", "anonymous access: none, download, upload or public")
+	cmd.Flags().BoolVar(&in.Encrypted, "encrypted", false, "encrypt objects by default")
 	return cmd
 }
 

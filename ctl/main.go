@@ -72,8 +72,10 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&a.socket, "socket", socket, "admin socket of the daemon (also $SLUICE_SOCKET)")
 	root.PersistentFlags().BoolVarP(&a.json, "json", "J", false, "answer in JSON")
 	s3 := group("s3", "The same commands, as WEKA's CLI spells them")
-	s3.AddCommand(a.clusterCmd(), a.bucketCmd(), a.policyCmd(), a.userCmd())
-	root.AddCommand(a.clusterCmd(), a.bucketCmd(), a.userCmd(), a.policyCmd(), a.securityCmd(), a.versionCmd(), s3)
+	for _, cmd := range []*cobra.Command{root, s3} {
+		cmd.AddCommand(a.clusterCmd(), a.bucketCmd(), a.userCmd(), a.groupCmd(), a.policyCmd(), a.serviceAccountCmd(), a.stsCmd(), a.oidcCmd())
+	}
+	root.AddCommand(a.securityCmd(), a.versionCmd(), s3)
 	return root
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,27 +18,19 @@ const maxPolicy = 1 << 20
 
 func (a *app) policyCmd() *cobra.Command {
 	cmd := group("policy", "IAM policies", "policies")
-	cmd.AddCommand(a.policyAdd(), a.policyList(), a.policyShow(), a.policyRemove(), a.policyAttach(), a.policyDetach())
+	cmd.AddCommand(a.policyAdd(), a.policyList(), a.policyShow(), a.policyRemove(), a.policyAttach(), a.policyDetach(),
+		a.policySimulate())
 	return cmd
 }
 
 func (a *app) policyAdd() *cobra.Command {
 	var replace bool
 	cmd := leaf("add NAME FILE", "Add a custom IAM policy from a JSON file (-: standard input)", 2, 2, func(cmd *cobra.Command, args []string) error {
-		var src io.Reader = a.in
-		if args[1] != "-" {
-			f, err := os.Open(args[1])
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			src = f
-		}
-		doc, err := io.ReadAll(io.LimitReader(src, maxPolicy))
+		doc, err := a.document(args[1])
 		if err != nil {
 			return err
 		}
-		p, err := a.client().PutPolicy(cmd.Context(), api.PutPolicy{Name: args[0], Document: string(doc), Replace: replace})
+		p, err := a.client().PutPolicy(cmd.Context(), api.PutPolicy{Name: args[0], Document: doc, Replace: replace})
 		if err != nil {
 			return err
 		}
@@ -48,6 +41,25 @@ func (a *app) policyAdd() *cobra.Command {
 	return cmd
 }
 
+// document reads a policy from a file, or from standard input for "-". The
+// empty name is no document.
+func (a *app) document(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	src := a.in
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return "", err
+		}
+		defer f.Close()
+		src = f
+	}
+	doc, err := io.ReadAll(io.LimitReader(src, maxPolicy))
+	return string(doc), err
+}
+
 func (a *app) policyList() *cobra.Command {
 	return leaf("list", "List policies", 0, 0, func(cmd *cobra.Command, _ []string) error {
 		policies, err := a.client().Policies(cmd.Context())
@@ -55,13 +67,13 @@ func (a *app) policyList() *cobra.Command {
 			return err
 		}
 		return a.show(policies, func(w io.Writer) {
-			row(w, "NAME", "TYPE", "USERS")
+			row(w, "NAME", "TYPE", "USERS", "GROUPS")
 			for _, p := range policies {
 				kind := "custom"
 				if p.Predefined {
 					kind = "predefined"
 				}
-				row(w, p.Name, kind, strings.Join(p.Users, ","))
+				row(w, p.Name, kind, strings.Join(p.Users, ","), strings.Join(p.Groups, ","))
 			}
 		})
 	}, "ls")
@@ -91,29 +103,54 @@ func (a *app) policyRemove() *cobra.Command {
 }
 
 func (a *app) policyAttach() *cobra.Command {
-	cmd := leaf("attach POLICY [USER]", "Attach a policy to an S3 user (the only one, when left out)", 1, 2, func(cmd *cobra.Command, args []string) error {
-		out, err := a.client().AttachPolicy(cmd.Context(), args[0], at(args, 1))
+	var in api.AttachPolicy
+	cmd := leaf("attach POLICY [USER]", "Attach a policy to an S3 user (the only one, when left out) or to a group", 1, 2, func(cmd *cobra.Command, args []string) error {
+		if in.User = at(args, 1); in.User != "" && in.Group != "" {
+			return usageError{errors.New("name a user or a group, not both")}
+		}
+		out, err := a.client().AttachPolicy(cmd.Context(), args[0], in)
 		if err != nil {
 			return err
 		}
-		return a.show(out, func(w io.Writer) { fmt.Fprintf(w, "Policy %s attached to %s\n", out.Policy, out.User) })
+		return a.show(out, func(w io.Writer) { fmt.Fprintf(w, "Policy %s attached to %s\n", out.Policy, holder(out)) })
 	})
+	cmd.Long = "Attach a policy to an S3 user, in place of the one attached, or with --add besides it. A group may have\n" +
+		"any number of policies; they hold for all its members."
+	cmd.Flags().StringVar(&in.Group, "group", "", "attach to this group")
+	cmd.Flags().BoolVar(&in.Add, "add", false, "keep the user's other policies")
 	cmd.ValidArgsFunction = a.complete(0, a.policyNames)
 	return cmd
 }
 
+// holder names whom a policy was attached to or detached from.
+func holder(at api.Attachment) string {
+	if at.Group != "" {
+		return "group " + at.Group
+	}
+	return at.User
+}
+
 func (a *app) policyDetach() *cobra.Command {
-	cmd := leaf("detach [[POLICY] USER]", "Detach the policy of an S3 user (the only one, when left out)", 0, 2, func(cmd *cobra.Command, args []string) error {
-		policy, user := "", at(args, 0)
-		if len(args) == 2 {
-			policy, user = args[0], args[1]
+	var in api.AttachPolicy
+	cmd := leaf("detach [[POLICY] USER]", "Detach a policy from an S3 user (the only one, when left out) or from a group", 0, 2, func(cmd *cobra.Command, args []string) error {
+		policy := ""
+		switch {
+		case in.Group != "" && len(args) == 1:
+			policy = args[0]
+		case in.Group != "":
+			return usageError{errors.New("usage: ctl policy detach POLICY --group GROUP")}
+		case len(args) == 2:
+			policy, in.User = args[0], args[1]
+		default:
+			in.User = at(args, 0)
 		}
-		out, err := a.client().DetachPolicy(cmd.Context(), policy, user)
+		out, err := a.client().DetachPolicy(cmd.Context(), policy, in)
 		if err != nil {
 			return err
 		}
-		return a.show(out, func(w io.Writer) { fmt.Fprintf(w, "Policy %s detached from %s\n", out.Policy, out.User) })
+		return a.show(out, func(w io.Writer) { fmt.Fprintf(w, "Policy %s detached from %s\n", out.Policy, holder(out)) })
 	})
+	cmd.Flags().StringVar(&in.Group, "group", "", "detach from this group")
 	cmd.ValidArgsFunction = a.complete(0, a.userNames)
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,8 @@ func roles(context.Context) ([]string, error) {
 
 func (a *app) userCmd() *cobra.Command {
 	cmd := group("user", "Users and S3 access keys", "users")
-	cmd.AddCommand(a.userAdd(), a.userList(), a.userDelete(), a.userPasswd(), a.userChangeRole())
+	cmd.AddCommand(a.userAdd(), a.userList(), a.userDelete(), a.userPasswd(), a.userChangeRole(),
+		a.userShow(), a.userEnable(true), a.userEnable(false), a.userKeyCmd())
 	return cmd
 }
 
@@ -64,9 +66,9 @@ func (a *app) userList() *cobra.Command {
 			return err
 		}
 		return a.show(users, func(w io.Writer) {
-			row(w, "NAME", "ROLE", "POLICY", "CREATED")
+			row(w, "NAME", "ROLE", "POLICY", "STATE", "CREATED")
 			for _, u := range users {
-				row(w, u.Name, u.Role, u.Policy, u.Created.Format(time.RFC3339))
+				row(w, u.Name, u.Role, strings.Join(u.Policies, ","), state(!u.Disabled), u.Created.Format(time.RFC3339))
 			}
 		})
 	}, "ls")

@@ -69,9 +69,9 @@ func (n *node) firstCommands() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	n.admin.CreateCluster(ctx, api.CreateCluster{Name: "default", ConfigFS: configFS})
-	n.admin.CreateBucket(ctx, nodeBucket)
+	n.admin.CreateBucket(ctx, api.CreateBucket{Name: nodeBucket})
 	n.admin.CreateUser(ctx, api.CreateUser{Name: nodeUser, Role: "s3", Password: nodeSecret})
-	n.admin.AttachPolicy(ctx, "readwrite", nodeUser)
+	n.admin.AttachPolicy(ctx, "readwrite", api.AttachPolicy{User: nodeUser})
 }
 
 // TestForeignState gives the daemon what is not its own: it must say what is

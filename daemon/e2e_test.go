@@ -201,13 +201,13 @@ func (n *node) serve() *node {
 	ctx := context.Background()
 	_, err := n.admin.CreateCluster(ctx, api.CreateCluster{Name: "default", ConfigFS: configFS})
 	if err == nil {
-		_, err = n.admin.CreateBucket(ctx, nodeBucket)
+		_, err = n.admin.CreateBucket(ctx, api.CreateBucket{Name: nodeBucket})
 	}
 	if err == nil {
 		_, err = n.admin.CreateUser(ctx, api.CreateUser{Name: nodeUser, Role: "s3", Password: nodeSecret})
 	}
 	if err == nil {
-		_, err = n.admin.AttachPolicy(ctx, "readwrite", nodeUser)
+		_, err = n.admin.AttachPolicy(ctx, "readwrite", api.AttachPolicy{User: nodeUser})
 	}
 	if err != nil {
 		n.t.Fatal(err)

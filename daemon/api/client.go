@@ -127,8 +127,8 @@ func (c *Client) Buckets(ctx context.Context) (out []Bucket, err error) {
 }
 
 // CreateBucket creates a bucket.
-func (c *Client) CreateBucket(ctx context.Context, name string) (out Bucket, err error) {
-	return out, c.call(ctx, http.MethodPost, "/v1/buckets", CreateBucket{Name: name}, &out)
+func (c *Client) CreateBucket(ctx context.Context, in CreateBucket) (out Bucket, err error) {
+	return out, c.call(ctx, http.MethodPost, "/v1/buckets", in, &out)
 }
 
 // DestroyBucket removes an empty bucket.
@@ -181,17 +181,18 @@ func (c *Client) RemovePolicy(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, "/v1/policies/"+url.PathEscape(name), nil, nil)
 }
 
-// AttachPolicy attaches a policy to a user ("" when only one S3 user exists).
-func (c *Client) AttachPolicy(ctx context.Context, policy, user string) (out Attachment, err error) {
-	return out, c.call(ctx, http.MethodPost, "/v1/policies/"+url.PathEscape(policy)+"/attach", AttachPolicy{User: user}, &out)
+// AttachPolicy attaches a policy to a user or a group.
+func (c *Client) AttachPolicy(ctx context.Context, policy string, in AttachPolicy) (out Attachment, err error) {
+	return out, c.call(ctx, http.MethodPost, "/v1/policies/"+url.PathEscape(policy)+"/attach", in, &out)
 }
 
-// DetachPolicy detaches a user's policy; policy "" means whichever it is.
-func (c *Client) DetachPolicy(ctx context.Context, policy, user string) (out Attachment, err error) {
+// DetachPolicy detaches a policy from a user or a group; policy "" means
+// whichever is attached.
+func (c *Client) DetachPolicy(ctx context.Context, policy string, in AttachPolicy) (out Attachment, err error) {
 	if policy == "" {
 		policy = "-"
 	}
-	return out, c.call(ctx, http.MethodPost, "/v1/policies/"+url.PathEscape(policy)+"/detach", AttachPolicy{User: user}, &out)
+	return out, c.call(ctx, http.MethodPost, "/v1/policies/"+url.PathEscape(policy)+"/detach", in, &out)
 }
 
 // TLS describes the certificate in use.

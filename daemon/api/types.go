@@ -94,14 +94,19 @@ type Bucket struct {
 
 // CreateBucket is the body of POST /v1/buckets.
 type CreateBucket struct {
-	Name string `json:"name"`
+	Name      string `json:"name"`
+	Policy    string `json:"policy,omitempty"`    // preset: none, download, upload, public
+	Encrypted bool   `json:"encrypted,omitempty"` // objects are encrypted by default
 }
 
 // User is a user.
 type User struct {
 	Name     string    `json:"name"`
 	Role     string    `json:"role"`
-	Policy   string    `json:"policy"`
+	Policy   string    `json:"policy"`             // the first of Policies, or ""
+	Policies []string  `json:"policies,omitempty"` // attached to the user itself
+	Groups   []string  `json:"groups,omitempty"`
+	Disabled bool      `json:"disabled,omitempty"`
 	Created  time.Time `json:"created"`
 	Modified time.Time `json:"modified"`
 }
@@ -135,6 +140,7 @@ type Policy struct {
 	Name       string    `json:"name"`
 	Predefined bool      `json:"predefined"`
 	Users      []string  `json:"users"`
+	Groups     []string  `json:"groups,omitempty"`
 	Created    time.Time `json:"created,omitzero"`
 	Document   string    `json:"document"`
 }
@@ -147,16 +153,19 @@ type PutPolicy struct {
 }
 
 // AttachPolicy is the body of POST /v1/policies/{name}/attach and, with an
-// empty policy name in POST /v1/policies/-/detach, of detach. User may be empty
-// when exactly one S3 user exists.
+// empty policy name in POST /v1/policies/-/detach, of detach. User and Group may
+// be empty when exactly one S3 user exists.
 type AttachPolicy struct {
-	User string `json:"user,omitempty"`
+	User  string `json:"user,omitempty"`
+	Group string `json:"group,omitempty"`
+	Add   bool   `json:"add,omitempty"` // attach besides what is attached, not in its place
 }
 
 // Attachment is the answer of attach and detach.
 type Attachment struct {
 	Policy string `json:"policy"`
-	User   string `json:"user"`
+	User   string `json:"user,omitempty"`
+	Group  string `json:"group,omitempty"`
 }
 
 // TLS is the answer of GET /v1/tls.
