@@ -42,8 +42,8 @@ func (a *app) bucketPolicySet() *cobra.Command {
 	cmd.Long = "Set what anonymous clients may do with a bucket:\n" +
 		"  none      nothing\n" +
 		"  download  list it and read its objects\n" +
-		"  upload    write objects, in one request or in parts\n" +
-		"  public    all of these, and delete objects\n" +
+		"  upload    write objects, in one request or in parts, and delete them\n" +
+		"  public    both\n" +
 		"It takes the place of the bucket's policy document."
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 		if len(args) == 0 {

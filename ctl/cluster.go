@@ -13,7 +13,7 @@ import (
 
 func (a *app) clusterCmd() *cobra.Command {
 	cmd := group("cluster", "The S3 cluster")
-	cmd.AddCommand(a.clusterCreate(), a.clusterStatus(), a.clusterUpdate(), a.clusterDestroy())
+	cmd.AddCommand(a.clusterCreate(), a.clusterStatus(), a.clusterUpdate(), a.clusterDestroy(), a.auditCmd())
 	return cmd
 }
 
@@ -31,6 +31,7 @@ func (a *app) clusterCreate() *cobra.Command {
 	cmd.Long = "Create the S3 cluster. CONFIG_FS is .config_fs, the configuration namespace made when the first drive was formatted."
 	cmd.Flags().BoolVar(&all, "all-servers", true, "run the S3 protocol on every server")
 	cmd.Flags().StringSliceVar(&in.Domains, "domain", nil, "base domain of virtual-host style requests (repeatable)")
+	cmd.Flags().BoolVar(&in.Encrypted, "encrypted", false, "encrypt metadata and objects; only while there are no buckets")
 	return cmd
 }
 
@@ -52,6 +53,7 @@ func clusterTable(w io.Writer, st *api.Status) {
 		row(w, "Config FS:", st.Cluster.ConfigFS)
 		row(w, "Region:", st.Cluster.Region)
 		row(w, "Domains:", domains)
+		row(w, "Encrypted:", yesNo(st.Cluster.Encrypted))
 	} else {
 		row(w, "Cluster:", name)
 	}
@@ -64,8 +66,14 @@ func clusterTable(w io.Writer, st *api.Status) {
 	row(w, "TLS:", st.TLS)
 	row(w, "Buckets:", st.Buckets)
 	row(w, "Users:", st.Users)
+	if st.Audit != nil {
+		row(w, "Audit:", auditSummary(st.Audit))
+	}
 	row(w, "Metadata:", humanize.IBytes(uint64(st.MetaBytes)))
 	row(w, "Version:", st.Version.Version)
+	for _, text := range st.Warnings {
+		row(w, "Warning:", text)
+	}
 	fmt.Fprintln(w)
 	row(w, "DRIVE", "PATH", "STATE", "SIZE", "USED", "FREE", "IO", "DIRECT", "ERRORS")
 	for _, d := range st.Drives {

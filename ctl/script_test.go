@@ -44,8 +44,9 @@ func TestScripts(t *testing.T) {
 			return err
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"start": startDaemon,
-			"stop":  stopDaemon,
+			"start":     startDaemon,
+			"stop":      stopDaemon,
+			"collector": collector,
 		},
 	})
 }

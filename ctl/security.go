@@ -15,8 +15,8 @@ import (
 func (a *app) securityCmd() *cobra.Command {
 	tls := group("tls", "The certificate of the S3 endpoint")
 	tls.AddCommand(a.tlsDownload(), a.tlsStatus(), a.tlsSet(), a.tlsUnset())
-	cmd := group("security", "TLS")
-	cmd.AddCommand(tls)
+	cmd := group("security", "TLS and key management")
+	cmd.AddCommand(tls, a.kmsCmd())
 	return cmd
 }
 
@@ -49,9 +49,26 @@ func (a *app) showTLS(t api.TLS) error {
 		row(w, "Subject:", t.Subject)
 		row(w, "Names:", strings.Join(t.Names, ", "))
 		row(w, "Valid from:", t.NotBefore.Format(time.RFC3339))
-		row(w, "Valid until:", t.NotAfter.Format(time.RFC3339))
+		row(w, "Valid until:", t.NotAfter.Format(time.RFC3339)+" ("+validFor(time.Until(t.NotAfter))+")")
 		row(w, "SHA-256:", t.Fingerprint)
+		if t.ClientAuth != "" {
+			row(w, "Client certificates:", t.ClientAuth)
+		}
 	})
+}
+
+// validFor says how long a certificate has left.
+func validFor(left time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case left <= 0:
+		return "EXPIRED"
+	case left <= day:
+		return "EXPIRES within a day"
+	case left <= 30*day:
+		return fmt.Sprintf("EXPIRES in %d days", left/day)
+	}
+	return fmt.Sprintf("%d days left", left/day)
 }
 
 func (a *app) tlsStatus() *cobra.Command {

@@ -13,6 +13,8 @@ import (
 
 func (a *app) serviceAccountCmd() *cobra.Command {
 	cmd := group("service-account", "Service accounts: credentials of programs that act for an S3 user", "service-accounts")
+	cmd.Long = "Service accounts are credentials of programs that act for an S3 user. Commands take a service account's\n" +
+		"id or any of its access keys."
 	keys := group("key", "Access keys of a service account")
 	keys.AddCommand(a.keyRemove(), a.keyEnable(true), a.keyEnable(false))
 	cmd.AddCommand(a.accountAdd(), a.accountList(), a.accountShow(), a.accountRemove(),
@@ -57,9 +59,13 @@ func (a *app) accountList() *cobra.Command {
 			return err
 		}
 		return a.show(list, func(w io.Writer) {
-			row(w, "ACCESS KEY", "USER", "NAME", "POLICY", "STATE", "EXPIRES")
+			row(w, "ID", "USER", "NAME", "ACCESS KEYS", "POLICY", "STATE", "EXPIRES")
 			for _, s := range list {
-				row(w, s.ID, s.Owner, s.Name, narrowed(&s), state(s.Enabled), until(s.Expires))
+				keys := make([]string, 0, len(s.Keys))
+				for _, k := range s.Keys {
+					keys = append(keys, k.AccessKey)
+				}
+				row(w, s.ID, s.Owner, s.Name, strings.Join(keys, ","), narrowed(&s), state(s.Enabled), until(s.Expires))
 			}
 		})
 	}, "ls")
@@ -88,7 +94,7 @@ func (a *app) accountShow() *cobra.Command {
 			return err
 		}
 		return a.show(s, func(w io.Writer) {
-			row(w, "Access key:", s.ID)
+			row(w, "ID:", s.ID)
 			row(w, "User:", s.Owner)
 			row(w, "Name:", s.Name)
 			row(w, "State:", state(s.Enabled))

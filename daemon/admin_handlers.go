@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sluicehq/sluice/daemon/api"
@@ -31,6 +34,11 @@ func adminStatus(d *daemon, r *http.Request) (any, error) {
 		Garbage:   st.Garbage,
 		Buckets:   len(buckets),
 		Users:     len(d.iam.Users()),
+		Warnings:  d.warnings(time.Now()),
+	}
+	if d.audit.hook.Enabled() {
+		state := d.auditState()
+		out.Audit = &state
 	}
 	for i, s := range st.Drives {
 		dr := api.Drive{
@@ -51,6 +59,8 @@ func adminCreateCluster(d *daemon, r *http.Request) (any, error) {
 	if err := decode(r, &in); err != nil {
 		return nil, err
 	}
+	// Once the metadata is encrypted, no cluster on it is less than that.
+	in.Encrypted = in.Encrypted || d.keys.store.Encrypted()
 	return d.clusters.create(r.Context(), in)
 }
 
@@ -93,11 +103,31 @@ func adminCreateBucket(d *daemon, r *http.Request) (any, error) {
 	if err := s3fast.CheckBucketName(in.Name); err != nil {
 		return nil, refuse(api.CodeUsage, "bucket name %q: %v", in.Name, err)
 	}
+	if _, ok := s3fast.PresetPolicy(in.Policy, in.Name); !ok && in.Policy != "" {
+		return nil, refuse(api.CodeUsage, "%.64q is no bucket policy: one of none, download, upload, public", in.Policy)
+	}
 	b, err := d.engine.CreateBucket(r.Context(), in.Name, rootOwner, d.cfg.Region)
 	if err != nil {
 		return nil, err
 	}
+	if err := d.setUpBucket(r.Context(), in); err != nil {
+		// The bucket is empty, and not what was asked for.
+		return nil, errors.Join(err, d.engine.DeleteBucket(r.Context(), in.Name))
+	}
 	return apiBucket(b), nil
+}
+
+// setUpBucket gives a new bucket the settings that it was created with.
+func (d *daemon) setUpBucket(ctx context.Context, in api.CreateBucket) error {
+	if in.Encrypted {
+		if err := d.s3.SetBucketEncryption(ctx, in.Name, "AES256", ""); err != nil {
+			return err
+		}
+	}
+	if in.Policy == "" || in.Policy == s3fast.PresetNone {
+		return nil
+	}
+	return d.setBucketPolicy(ctx, in.Name, api.SetBucketPolicy{Preset: in.Policy})
 }
 
 func adminDestroyBucket(d *daemon, r *http.Request) (any, error) {
@@ -114,7 +144,10 @@ func adminUsers(d *daemon, _ *http.Request) (any, error) {
 }
 
 func apiUser(u iam.User) api.User {
-	return api.User{Name: u.Name, Role: string(u.Role), Policy: u.Policy, Created: u.Created, Modified: u.Modified}
+	return api.User{
+		Name: u.Name, Role: string(u.Role), Policy: u.Policy, Policies: u.Policies, Groups: u.Groups,
+		Disabled: u.Disabled, Created: u.Created, Modified: u.Modified,
+	}
 }
 
 func adminCreateUser(d *daemon, r *http.Request) (any, error) {
@@ -176,7 +209,9 @@ func adminPolicies(d *daemon, _ *http.Request) (any, error) {
 }
 
 func apiPolicy(p iam.PolicyInfo) api.Policy {
-	return api.Policy{Name: p.Name, Predefined: p.Predefined, Users: p.Users, Created: p.Created, Document: p.Document}
+	return api.Policy{
+		Name: p.Name, Predefined: p.Predefined, Users: p.Users, Groups: p.Groups, Created: p.Created, Document: p.Document,
+	}
 }
 
 func adminPolicy(d *daemon, r *http.Request) (any, error) {
@@ -229,21 +264,36 @@ func adminAttach(d *daemon, r *http.Request) (any, error) {
 	if err := decode(r, &in); err != nil {
 		return nil, err
 	}
+	name := r.PathValue("name")
+	if in.Group != "" {
+		if in.User != "" {
+			return nil, refuse(api.CodeUsage, "name a user or a group, not both")
+		}
+		return api.Attachment{Policy: name, Group: in.Group}, d.iam.AttachGroup(r.Context(), name, in.Group)
+	}
 	user, err := theUser(d, in.User)
 	if err != nil {
 		return nil, err
 	}
-	name := r.PathValue("name")
-	if err := d.iam.Attach(r.Context(), name, user); err != nil {
+	attach := d.iam.Attach
+	if in.Add {
+		attach = d.iam.AttachMore
+	}
+	if err := attach(r.Context(), name, user); err != nil {
 		return nil, err
 	}
 	return api.Attachment{Policy: name, User: user}, nil
 }
 
+// adminDetach detaches a policy; the name "-" stands for whichever a user has.
 func adminDetach(d *daemon, r *http.Request) (any, error) {
 	var in api.AttachPolicy
 	if err := decode(r, &in); err != nil {
 		return nil, err
+	}
+	name := r.PathValue("name")
+	if in.Group != "" {
+		return api.Attachment{Policy: name, Group: in.Group}, d.iam.DetachGroup(r.Context(), name, in.Group)
 	}
 	user, err := theUser(d, in.User)
 	if err != nil {
@@ -253,14 +303,17 @@ func adminDetach(d *daemon, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := r.PathValue("name")
+	all := strings.Join(u.Policies, ",")
 	if name == "-" {
 		name = ""
 	}
 	if err := d.iam.Detach(r.Context(), name, user); err != nil {
 		return nil, err
 	}
-	return api.Attachment{Policy: u.Policy, User: user}, nil
+	if name == "" {
+		name = all
+	}
+	return api.Attachment{Policy: name, User: user}, nil
 }
 
 func adminTLS(d *daemon, _ *http.Request) (any, error) {

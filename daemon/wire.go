@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ import (
 	"github.com/sluicehq/sluice/daemon/config"
 	"github.com/sluicehq/sluice/engine"
 	"github.com/sluicehq/sluice/engine/meta/pebblemeta"
+	"github.com/sluicehq/sluice/engine/seal"
 	"github.com/sluicehq/sluice/ioring"
 	"github.com/sluicehq/sluice/s3fast"
 	"github.com/sluicehq/sluice/s3fast/iam"
@@ -27,20 +29,28 @@ const closeTimeout = 15 * time.Second
 
 // daemon is everything that runs in one process.
 type daemon struct {
-	cfg     *config.Config
-	log     *slog.Logger
-	started time.Time
-	locs    []location
-	lock    *os.File // of the state directory
+	cfg      *config.Config
+	log      *slog.Logger
+	started  time.Time
+	locs     []location
+	opened   opened // with root's rights
+	slots    *slots // of client connections
+	limits   *s3fast.Limits
+	limitsMu sync.Mutex // serializes changes of limits
+	lock     *os.File   // of the state directory
 
-	arena    *ioring.Arena
-	engine   *engine.Engine
-	iam      *iam.Manager
-	clusters *clusters
-	certs    *certificates // nil with TLS off
-	s3       *s3fast.Server
-	s3lns    []net.Listener
-	admin    *http.Server
+	arena     *ioring.Arena
+	engine    *engine.Engine
+	keys      *keys
+	key       *seal.Key // of the cluster
+	iam       *iam.Manager
+	audit     *auditor
+	providers *providers
+	clusters  *clusters
+	certs     *certificates // nil with TLS off
+	s3        *s3fast.Server
+	s3lns     []net.Listener
+	admin     *http.Server
 
 	ready  readiness
 	failed chan error // a server ended by itself
@@ -51,7 +61,7 @@ type daemon struct {
 func open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*daemon, error) {
 	d := &daemon{cfg: cfg, log: log, started: time.Now(), failed: make(chan error, 8)}
 	for _, step := range []func(context.Context) error{
-		d.openEngine, d.openIdentities, d.openFrontend, d.listenS3, d.openAdmin,
+		d.locateDrives, d.becomeUser, d.openEngine, d.openLimits, d.openIdentities, d.openAudit, d.openFrontend, d.listenS3, d.openAdmin,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, d.close())
@@ -61,8 +71,8 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*daemon, e
 	return d, nil
 }
 
-// openEngine opens metadata and drives and joins them.
-func (d *daemon) openEngine(ctx context.Context) (err error) {
+// locateDrives looks at what the drive paths are.
+func (d *daemon) locateDrives(context.Context) error {
 	for _, path := range d.cfg.Drives {
 		loc, err := locate(path)
 		if err != nil {
@@ -70,6 +80,11 @@ func (d *daemon) openEngine(ctx context.Context) (err error) {
 		}
 		d.locs = append(d.locs, loc)
 	}
+	return nil
+}
+
+// openEngine opens metadata and drives and joins them.
+func (d *daemon) openEngine(ctx context.Context) (err error) {
 	home, err := metaHome(d.locs, d.cfg.StateDir)
 	if err != nil {
 		return err
@@ -83,7 +98,14 @@ func (d *daemon) openEngine(ctx context.Context) (err error) {
 	if d.lock, err = lockDir(d.cfg.StateDir); err != nil {
 		return err
 	}
-	store, err := pebblemeta.Open(home, pebblemeta.Options{CacheSize: d.cfg.Cache, Logger: d.log})
+	if d.keys, err = openKeys(d.cfg.StateDir, home, d.log); err != nil {
+		return err
+	}
+	key, err := d.keys.storeKey(ctx)
+	if err != nil {
+		return err
+	}
+	store, err := pebblemeta.Open(home, pebblemeta.Options{CacheSize: d.cfg.Cache, Logger: d.log, Key: key})
 	if errors.Is(err, unix.EAGAIN) { // the store's lock file
 		return fmt.Errorf("drive with metadata %s: another daemon uses it", home)
 	}
@@ -94,7 +116,7 @@ func (d *daemon) openEngine(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	drives, err := openDrives(ctx, d.cfg, d.locs, id, d.arena, d.log)
+	drives, err := d.openDrives(ctx, id)
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
@@ -111,6 +133,9 @@ func (d *daemon) openEngine(ctx context.Context) (err error) {
 	})
 	if err != nil {
 		return errors.Join(err, closeDrives(drives), store.Close())
+	}
+	if err := d.keys.openRing(ctx, d.engine.Docs(""), store); err != nil {
+		return err
 	}
 	return rememberDrives(ctx, d.engine.Docs(""), drives, d.locs, d.log)
 }
@@ -131,10 +156,18 @@ func (d *daemon) openIdentities(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.key = key
 	if d.iam, err = iam.Open(ctx, iamDocs{docs}, key, time.Now); err != nil {
 		return err
 	}
-	d.clusters, err = openClusters(ctx, docs, d.cfg.Region)
+	var damaged []string
+	if d.providers, damaged, err = openProviders(ctx, docs); err != nil {
+		return err
+	}
+	for _, path := range append(d.iam.Damaged(), damaged...) {
+		d.log.Error("a stored document cannot be read: whom it concerns is shut out until it is replaced", "document", path)
+	}
+	d.clusters, err = openClusters(ctx, docs, d.cfg.Region, d.encryptCluster)
 	return err
 }
 
@@ -144,7 +177,11 @@ func (d *daemon) openFrontend(context.Context) (err error) {
 		if d.certs, err = openCertificates(filepath.Join(d.cfg.StateDir, "tls"), time.Now(), nil); err != nil {
 			return err
 		}
+		if err := d.certs.askClients(d.cfg); err != nil {
+			return err
+		}
 	}
+	d.slots = d.newSlots()
 	d.s3, err = s3fast.New(s3fast.Config{
 		Engine:       d.engine,
 		IAM:          d.iam,
@@ -156,7 +193,19 @@ func (d *daemon) openFrontend(context.Context) (err error) {
 		MaxConns:     d.cfg.MaxConns + refuseRoom, // the listener keeps the limit
 		MaxRequests:  d.cfg.MaxRequests,
 		Logger:       d.log,
+		Audit:        d.audit.hook,
+		Keys:         d.keys.ring,
+		PlainKeys:    d.cfg.TLS == config.TLSOff, // TLS ends in front of the daemon, if anywhere
+		OIDC:         d.providers.view,
+		Limits:       d.limits,
+		Memory:       d.memoryShare,
+
+		TrustedProxies: d.cfg.TrustedProxies,
+		HSTS:           d.hsts(),
 	})
+	if err == nil {
+		d.slots.idle = d.s3.CloseIdle
+	}
 	return err
 }
 
@@ -165,15 +214,18 @@ func (d *daemon) listenS3(ctx context.Context) error {
 	opts := muxOptions{
 		required: d.cfg.TLS == config.TLSRequired,
 		silence:  d.cfg.StallTimeout,
-		slots:    &slots{max: int64(d.cfg.MaxConns)},
+		slots:    d.slots,
 	}
 	if d.certs != nil {
 		opts.tls = d.certs.config()
 	}
 	for _, addr := range d.cfg.Listen {
-		ln, err := lc.Listen(ctx, "tcp", addr)
-		if err != nil {
-			return fmt.Errorf("S3 endpoint: %w", err)
+		ln := d.opened.listeners[addr]
+		if delete(d.opened.listeners, addr); ln == nil {
+			var err error
+			if ln, err = lc.Listen(ctx, "tcp", addr); err != nil {
+				return fmt.Errorf("S3 endpoint: %w", err)
+			}
 		}
 		d.s3lns = append(d.s3lns, newMuxListener(ln, opts))
 	}
@@ -230,10 +282,11 @@ func (d *daemon) close() error {
 			errs = append(errs, err, d.admin.Close())
 		}
 	}
-	errs = append(errs, d.closeStorage(ctx))
+	errs = append(errs, d.audit.close(ctx), d.closeStorage(ctx))
 	if d.lock != nil {
 		errs = append(errs, d.lock.Close())
 	}
+	d.opened.close()
 	return errors.Join(errs...)
 }
 

@@ -47,7 +47,7 @@ type CreatedKey struct {
 
 // ServiceAccount acts for its owner, with the owner's rights or fewer.
 type ServiceAccount struct {
-	ID       string      `json:"id"` // its first access key
+	ID       string      `json:"id"` // stays when keys are rotated
 	Owner    string      `json:"owner"`
 	Name     string      `json:"name,omitempty"`
 	Policy   string      `json:"policy,omitempty"` // narrowing policy document

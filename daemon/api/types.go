@@ -39,6 +39,9 @@ type Cluster struct {
 	Domains  []string  `json:"domains"`
 	Region   string    `json:"region"`
 	Created  time.Time `json:"created"`
+	// Encrypted: the metadata is encrypted, and objects are unless a request or
+	// their bucket asks for something else.
+	Encrypted bool `json:"encrypted,omitempty"`
 }
 
 // CreateCluster is the body of POST /v1/cluster.
@@ -46,6 +49,8 @@ type CreateCluster struct {
 	Name     string   `json:"name"`
 	ConfigFS string   `json:"config_fs"` // ".config_fs"
 	Domains  []string `json:"domains,omitempty"`
+	// Encrypted asks for an encrypted cluster; only while there are no buckets.
+	Encrypted bool `json:"encrypted,omitempty"`
 }
 
 // UpdateCluster is the body of PATCH /v1/cluster. A nil field stays as it is.
@@ -81,6 +86,9 @@ type Status struct {
 	Garbage   int64     `json:"garbage_blobs"`
 	Buckets   int       `json:"buckets"`
 	Users     int       `json:"users"`
+	Warnings  []string  `json:"warnings,omitempty"` // what needs an administrator's attention
+	// Audit tells how the delivery of audit events goes; null while it is off.
+	Audit *AuditState `json:"audit,omitempty"`
 }
 
 // Bucket is a bucket.
@@ -178,6 +186,7 @@ type TLS struct {
 	NotAfter    time.Time `json:"not_after"`
 	Fingerprint string    `json:"sha256_fingerprint"`
 	Certificate string    `json:"certificate_pem"`
+	ClientAuth  string    `json:"client_auth,omitempty"` // of client certificates: optional, required; absent: off
 }
 
 // SetTLS is the body of PUT /v1/tls: PEM certificate chain and private key.
