@@ -21,6 +21,7 @@ import (
 type fakeS3 struct {
 	mu       sync.Mutex
 	objects  map[string][]byte
+	sealed   int // PUTs that asked for encryption
 	verifier sigv4.Verifier
 	mangle   func([]byte) []byte
 }
@@ -81,6 +82,9 @@ func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		f.objects[r.URL.Path] = body
+		if r.Header.Get(encryptHeader) == encryptValue {
+			f.sealed++
+		}
 	case !ok:
 		http.NotFound(w, r)
 	case r.Method == "DELETE":
@@ -144,6 +148,34 @@ func TestMatrixOnAFakeServer(t *testing.T) {
 		if want := []string{"PUT 4KiB", "GET 4KiB", "HEAD", "LIST 1000 keys", "PUT 64KiB", "GET 64KiB"}; !slices.Equal(got, want) {
 			t.Fatalf("results %q, want %q", got, want)
 		}
+	}
+}
+
+func TestEncryptionOnAFakeServer(t *testing.T) {
+	f, tg := newFakeS3(t, false)
+	m := &matrix{
+		t: tg, p: newPattern(), bucket: "b", pool: 1 << 20, sizes: []string{"4KiB"}, concurrency: []int{2},
+		measured: 50 * time.Millisecond, tell: func(result) {},
+	}
+	var list []ratio
+	if err := m.encryption(context.Background(), func(x ratio) { list = append(list, x) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 2 || list[0].Name != "PUT 4KiB" || list[1].Name != "GET 4KiB" {
+		t.Fatalf("%+v", list)
+	}
+	for _, x := range list {
+		if x.Plain <= 0 || x.Encrypted <= 0 || x.Ratio != x.Encrypted/x.Plain {
+			t.Errorf("%+v", x)
+		}
+	}
+	if f.sealed == 0 || f.objects["/b/encrypted/4KiB/0000000"] == nil || f.objects["/b/plain/4KiB/0000000"] == nil {
+		t.Errorf("%d encrypted of %d objects", f.sealed, len(f.objects))
+	}
+	var b strings.Builder
+	ratios(&b, list)
+	if !strings.Contains(b.String(), "| PUT 4KiB | 2 |") {
+		t.Error(b.String())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,7 +91,9 @@ func (c *cell) run(ctx context.Context, t *target, p *pattern) (res result, err 
 		defer clients[i].close()
 	}
 	if t.pid != 0 {
-		if err := resetPeak(t.pid); err != nil {
+		// The daemon keeps its /proc files from its own user; then the peak is
+		// that since its start.
+		if err := resetPeak(t.pid); err != nil && !errors.Is(err, os.ErrPermission) {
 			return res, err
 		}
 	}

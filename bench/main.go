@@ -33,6 +33,8 @@ type options struct {
 	warmUp, measured, rest      time.Duration
 	count                       int64
 	method                      string
+	mix                         string
+	rounds                      int
 	out                         string
 }
 
@@ -60,8 +62,10 @@ func parseOptions(args []string) (*options, error) {
 	f.DurationVar(&o.warmUp, "warm-up", time.Second, "matrix: before each measurement")
 	f.DurationVar(&o.measured, "time", 4*time.Second, "matrix and drive: of each measurement")
 	f.DurationVar(&o.rest, "rest", 0, "take the idle memory of the daemon so long after the load")
-	f.Int64Var(&o.count, "n", 0, "large: objects (default 64); listing: keys (default 1000000); urls: URLs (default 256)")
+	f.Int64Var(&o.count, "n", 0, "large: objects (default 64); listing: keys (default 1000000); abuse: idle connections (default 20000); urls: URLs (default 256)")
 	f.StringVar(&o.method, "method", "GET", "urls: method to sign for")
+	f.IntVar(&o.rounds, "rounds", 3, "abuse: quiet and abused phases")
+	f.StringVar(&o.mix, "mix", "", "attack: connections as KIND=N,…; what abuse starts for itself")
 	f.StringVar(&o.out, "out", "", "write everything as JSON to `file`")
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -70,7 +74,7 @@ func parseOptions(args []string) (*options, error) {
 		return nil, fmt.Errorf("unknown argument %q; the scenario comes first", f.Arg(0))
 	}
 	if o.count == 0 {
-		o.count = map[string]int64{"large": 64, "listing": 1000000, "urls": 256}[o.scenario]
+		o.count = map[string]int64{"large": 64, "listing": 1000000, "urls": 256, "abuse": 20000}[o.scenario]
 	}
 	return o, o.check()
 }
@@ -78,12 +82,14 @@ func parseOptions(args []string) (*options, error) {
 // check refuses what would fail only after minutes.
 func (o *options) check() error {
 	switch {
-	case !slices.Contains([]string{"matrix", "drive", "large", "listing", "urls"}, o.scenario):
-		return fmt.Errorf("no scenario %q: matrix, drive, large, listing, urls", o.scenario)
+	case !slices.Contains([]string{"matrix", "encryption", "abuse", "attack", "drive", "large", "listing", "urls"}, o.scenario):
+		return fmt.Errorf("no scenario %q: matrix, encryption, abuse, drive, large, listing, urls", o.scenario)
 	case o.scenario == "listing" && (o.count <= prefixCount || o.count%prefixCount != 0):
 		return fmt.Errorf("-n %d: want a multiple of %d above it", o.count, prefixCount)
 	case o.count < 0 || o.scenario == "large" && o.count > 1024:
 		return fmt.Errorf("-n %d is out of range", o.count)
+	case o.rounds < 1 || o.rounds > 100:
+		return fmt.Errorf("-rounds %d is out of range", o.rounds)
 	case o.measured < time.Second || o.warmUp < 0 || o.rest < 0:
 		return errors.New("-time must be a second or more, -warm-up and -rest not negative")
 	}
@@ -144,7 +150,7 @@ func (o *options) run(ctx context.Context) (err error) {
 	} else {
 		err = o.onOwn(ctx, rep)
 	}
-	if o.scenario == "urls" {
+	if o.scenario == "urls" || o.scenario == "attack" {
 		return err
 	}
 	err = errors.Join(err, rep.tables(os.Stdout))
@@ -229,16 +235,32 @@ func (o *options) play(ctx context.Context, rep *report, p *pattern, targets []*
 	}
 	for _, t := range targets {
 		switch o.scenario {
-		case "matrix":
+		case "matrix", "encryption":
 			m := &matrix{
 				t: t, p: p, bucket: o.bucket, pool: poolBytes, sizes: strings.Split(o.sizes, ","), ops: strings.Split(o.ops, ","),
 				concurrency: concurrency, warmUp: o.warmUp, measured: o.measured, tell: rep.tell,
 			}
-			err = m.run(ctx)
+			if o.scenario == "matrix" {
+				err = m.run(ctx)
+			} else {
+				err = m.encryption(ctx, func(x ratio) { rep.Ratios = append(rep.Ratios, x) })
+			}
 		case "large":
 			err = large(ctx, t, p, o.bucket, int(o.count), rep.tell)
 		case "listing":
 			return listing(ctx, t, p, o.count, rep.tell) // on the first endpoint only
+		case "abuse":
+			a := &abuse{t: t, p: p, bucket: o.bucket, idle: int(o.count), rounds: o.rounds, warmUp: o.warmUp, time: o.measured, tell: rep.tell}
+			var x abuseResult
+			if x, err = a.run(ctx); err == nil {
+				rep.Abuse = append(rep.Abuse, x)
+			}
+		case "attack":
+			mix, err := parseMix(o.mix)
+			if err != nil {
+				return err
+			}
+			return runAttack(ctx, t, o.bucket, mix, os.Stdout)
 		case "urls":
 			return urls(ctx, t, p, o, os.Stdout)
 		case "drive":

@@ -19,6 +19,8 @@ type report struct {
 	Daemon   json.RawMessage `json:"daemon,omitempty"`
 	Results  []result        `json:"results,omitempty"`
 	Drive    []driveResult   `json:"drive,omitempty"`
+	Abuse    []abuseResult   `json:"abuse,omitempty"`
+	Ratios   []ratio         `json:"encrypted,omitempty"`
 	// Of the daemon, in MiB: after its start, and some time after the load.
 	IdleRSSBefore float64 `json:"idle_rss_before_mib,omitempty"`
 	IdleRSSAfter  float64 `json:"idle_rss_after_mib,omitempty"`
@@ -71,12 +73,16 @@ func (r *report) tables(w io.Writer) error {
 			span(x.CPUPerOpUs), number(x.CPUPerGiBSec), number(x.Switches), number(x.RSSPeakMiB),
 			x.CPUShare, x.ClientCores, x.OtherCores)
 	}
+	ratios(&b, r.Ratios)
 	if len(r.Drive) > 0 {
 		b.WriteString("\n| fio | block | depth × jobs | ops/s | MiB/s | p50 | p99 |\n|---|---|--:|--:|--:|--:|--:|\n")
 	}
 	for _, x := range r.Drive {
 		fmt.Fprintf(&b, "| %s | %s | %d × %d | %s | %s | %s | %s |\n", x.Name, x.Block, x.Depth, x.Jobs,
 			number(x.PerSecond), number(x.MiBPerSec), span(x.P50us), span(x.P99us))
+	}
+	for i := range r.Abuse {
+		r.Abuse[i].describe(&b)
 	}
 	if r.IdleRSSBefore > 0 {
 		fmt.Fprintf(&b, "\nidle RSS %.0f MiB before the load", r.IdleRSSBefore)

@@ -77,7 +77,12 @@ type request struct {
 	query  string
 	seed   uint64 // of the content, sent by PUT and expected by GET
 	size   int64  // of the content; -1: an answer of any content
+
+	encrypted bool // PUT: to be stored encrypted (SSE-S3)
 }
+
+// encryptHeader asks for SSE-S3.
+const encryptHeader, encryptValue = "x-amz-server-side-encryption", "AES256"
 
 // signable shows a request to sigv4.
 type signable struct {
@@ -85,12 +90,23 @@ type signable struct {
 	host string
 }
 
-func (s signable) Method() string                   { return s.method }
-func (s signable) RawPath() string                  { return s.path }
-func (s signable) RawQuery() string                 { return s.query }
-func (s signable) Host() string                     { return s.host }
-func (s signable) Header(string) string             { return "" }
-func (s signable) Headers(func(name, value string)) {}
+func (s signable) Method() string   { return s.method }
+func (s signable) RawPath() string  { return s.path }
+func (s signable) RawQuery() string { return s.query }
+func (s signable) Host() string     { return s.host }
+
+func (s signable) Header(name string) string {
+	if s.encrypted && name == encryptHeader {
+		return encryptValue
+	}
+	return ""
+}
+
+func (s signable) Headers(fn func(name, value string)) {
+	if s.encrypted {
+		fn(encryptHeader, encryptValue)
+	}
+}
 
 // head returns the request line and headers, signed as the SDKs sign over TLS:
 // in headers, with an unsigned payload.
@@ -104,6 +120,9 @@ func (t *target) head(r *request, now time.Time) []byte {
 	signed := sigv4.Sign(signable{r, t.host}, t.accessKey, t.secret, t.region, "s3", "UNSIGNED-PAYLOAD", now)
 	for name, value := range signed {
 		b = append(append(append(append(b, "\r\n"...), name...), ": "...), value...)
+	}
+	if r.encrypted {
+		b = append(b, "\r\n"+encryptHeader+": "+encryptValue...)
 	}
 	if r.method == "PUT" {
 		b = strconv.AppendInt(append(b, "\r\ncontent-length: "...), r.size, 10)

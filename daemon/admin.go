@@ -35,7 +35,7 @@ type adminFunc func(d *daemon, r *http.Request) (any, error)
 
 // openAdmin opens the admin socket and serves the admin API on it.
 func (d *daemon) openAdmin(context.Context) error {
-	ln, err := listenAdmin(d.cfg.AdminSocket)
+	ln, err := listenAdmin(d.cfg.AdminSocket, d.cfg.AdminGroup)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,8 @@ func (d *daemon) adminMux() *http.ServeMux {
 // adminHandler checks the peer, runs fn, and answers.
 func (d *daemon) adminHandler(fn adminFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		uid, ok := peerAllowed(r.Context())
+		uid, ok := peerAllowed(r.Context(), d.cfg.AdminGroup != "")
+		audited := d.auditAdmin(r)
 		var (
 			out any
 			err error
@@ -108,6 +109,7 @@ func (d *daemon) adminHandler(fn adminFunc) http.HandlerFunc {
 		if r.Method != http.MethodGet {
 			d.log.Info("admin", "uid", uid, "method", r.Method, "path", r.URL.Path, "err", err)
 		}
+		audited(err)
 		d.answer(w, out, err)
 	}
 }
@@ -161,16 +163,29 @@ func toRefusal(err error) *api.Error {
 	}
 	text := strings.TrimPrefix(err.Error(), "iam: ")
 	for code, targets := range map[string][]error{
-		api.CodeNotFound: {iam.ErrNoUser, iam.ErrNoPolicy, iam.ErrNotAttached},
-		api.CodeExists:   {iam.ErrUserExists, iam.ErrPolicyExists, iam.ErrAlreadyAttached},
-		api.CodeConflict: {iam.ErrPolicyInUse, iam.ErrPredefined, iam.ErrNotS3User, iam.ErrLimit},
-		api.CodeUsage:    {iam.ErrBadName, iam.ErrBadPassword, iam.ErrBadRole, iam.ErrNeedPassword, policy.ErrMalformed},
+		api.CodeNotFound: {
+			iam.ErrNoUser, iam.ErrNoPolicy, iam.ErrNotAttached, iam.ErrNoGroup, iam.ErrNotMember, iam.ErrNoAccessKey,
+			iam.ErrNoServiceAccount,
+		},
+		api.CodeExists: {iam.ErrUserExists, iam.ErrPolicyExists, iam.ErrAlreadyAttached, iam.ErrGroupExists},
+		api.CodeConflict: {
+			iam.ErrPolicyInUse, iam.ErrPredefined, iam.ErrNotS3User, iam.ErrLimit, iam.ErrGroupInUse, iam.ErrLastAdmin,
+			iam.ErrDisabled, iam.ErrExpired, iam.ErrCorrupt,
+		},
+		api.CodeDenied: {iam.ErrMayNotAssume},
+		api.CodeUsage: {
+			iam.ErrBadName, iam.ErrBadPassword, iam.ErrBadRole, iam.ErrNeedPassword, policy.ErrMalformed,
+			iam.ErrBadExpiry, iam.ErrBadDuration, iam.ErrTokenTooLarge,
+		},
 	} {
 		for _, target := range targets {
 			if errors.Is(err, target) {
 				return refuse(code, "%s", text)
 			}
 		}
+	}
+	if refusal := kmsRefusal(err); refusal != nil {
+		return refusal
 	}
 	switch engine.KindOf(err) {
 	case engine.NoBucket:

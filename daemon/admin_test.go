@@ -223,16 +223,16 @@ func TestToRefusal(t *testing.T) {
 func TestListenAdmin(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sub", "s")
-	ln, err := listenAdmin(path)
+	ln, err := listenAdmin(path, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listenAdmin(path); err == nil || !strings.Contains(err.Error(), "another daemon answers") {
+	if _, err := listenAdmin(path, ""); err == nil || !strings.Contains(err.Error(), "another daemon answers") {
 		t.Errorf("%v", err)
 	}
 	ln.(*net.UnixListener).SetUnlinkOnClose(false) // as after a crash
 	ln.Close()
-	if ln, err = listenAdmin(path); err != nil {
+	if ln, err = listenAdmin(path, ""); err != nil {
 		t.Fatalf("a socket left behind: %v", err)
 	}
 	ln.Close()
@@ -240,13 +240,13 @@ func TestListenAdmin(t *testing.T) {
 		t.Error("the socket stays behind")
 	}
 	os.WriteFile(path, []byte("precious"), 0o600)
-	if _, err := listenAdmin(path); err == nil || !strings.Contains(err.Error(), "not a socket") {
+	if _, err := listenAdmin(path, ""); err == nil || !strings.Contains(err.Error(), "not a socket") {
 		t.Errorf("%v", err)
 	}
 	if text, _ := os.ReadFile(path); string(text) != "precious" {
 		t.Error("a file was overwritten")
 	}
-	if _, err := listenAdmin(filepath.Join(dir, strings.Repeat("x", 200))); err == nil {
+	if _, err := listenAdmin(filepath.Join(dir, strings.Repeat("x", 200)), ""); err == nil {
 		t.Error("a path too long for a socket")
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/daemon/api"
+	"github.com/sluicehq/sluice/daemon/config"
 )
 
 // autoLifetime is how long an auto-generated certificate is valid. Clients pin
@@ -37,6 +38,7 @@ type certificates struct {
 	dir     string
 	mu      sync.Mutex // serializes changes on disk
 	current atomic.Pointer[certificate]
+	clients *clientCerts // nil: none are asked for
 }
 
 type certificate struct {
@@ -134,16 +136,35 @@ func (c *certificates) unset() error {
 	return c.load()
 }
 
-// reload reads the files again. On an error the certificate in use stays.
+// reload reads the files again, those of the client authorities too. What cannot
+// be read stays in use as it is.
 func (c *certificates) reload() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.load()
+	err := c.load()
+	if c.clients != nil {
+		err = errors.Join(err, c.clients.load())
+	}
+	return err
 }
 
-// config is the server's TLS configuration: TLS 1.2 and up, Go's own choice of
-// suites, which leaves out everything without forward secrecy and AEAD.
+// config is the server's TLS configuration: TLS 1.2 and up, the suites with
+// forward secrecy and AEAD only, Go's own choice of groups (X25519MLKEM768
+// first). Session tickets are sealed with keys that Go changes daily and forgets
+// after a week; where client certificates are asked for there are none, so that
+// an authority that is taken back has no sessions left to resume.
 func (c *certificates) config() *tls.Config {
+	cfg := c.baseConfig()
+	if c.clients != nil {
+		cfg.SessionTicketsDisabled = true
+		cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return c.clients.config.Load(), nil
+		}
+	}
+	return cfg
+}
+
+func (c *certificates) baseConfig() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"http/1.1"},
@@ -176,6 +197,13 @@ func (c *certificates) describe(mode string) api.TLS {
 	if cert.custom {
 		out.Source = "custom"
 	}
+	switch {
+	case c.clients == nil:
+	case c.clients.required:
+		out.ClientAuth = config.ClientAuthRequired
+	default:
+		out.ClientAuth = config.ClientAuthOptional
+	}
 	for _, ip := range leaf.IPAddresses {
 		out.Names = append(out.Names, ip.String())
 	}
@@ -203,6 +231,7 @@ func (c *certificates) generate(now time.Time, names []string) error {
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 		IsCA:                  true,
+		MaxPathLenZero:        true,
 		DNSNames:              dns,
 		IPAddresses:           ips,
 	}

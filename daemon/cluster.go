@@ -22,13 +22,14 @@ const configFS = ".config_fs"
 type clusters struct {
 	docs    *engine.Docs
 	region  string
-	mu      sync.Mutex // serializes changes
+	encrypt func(ctx context.Context) error // prepares an encrypted cluster
+	mu      sync.Mutex                      // serializes changes
 	current atomic.Pointer[api.Cluster]
 	s3      atomic.Pointer[s3fast.Cluster]
 }
 
-func openClusters(ctx context.Context, docs *engine.Docs, region string) (*clusters, error) {
-	c := &clusters{docs: docs, region: region}
+func openClusters(ctx context.Context, docs *engine.Docs, region string, encrypt func(context.Context) error) (*clusters, error) {
+	c := &clusters{docs: docs, region: region, encrypt: encrypt}
 	found, err := docs.Get(ctx, docCluster)
 	if engine.KindOf(err) == engine.NoDoc {
 		return c, nil
@@ -54,7 +55,7 @@ func (c *clusters) publish(rec *api.Cluster) {
 		return
 	}
 	rec.Region = c.region
-	c.s3.Store(&s3fast.Cluster{Name: rec.Name, Domains: rec.Domains})
+	c.s3.Store(&s3fast.Cluster{Name: rec.Name, Domains: rec.Domains, Encrypted: rec.Encrypted})
 }
 
 // create makes the cluster. The same request again returns what is there.
@@ -73,6 +74,9 @@ func (c *clusters) create(ctx context.Context, in api.CreateCluster) (api.Cluste
 	}
 	if old := c.current.Load(); old != nil {
 		if old.Name == in.Name && (len(domains) == 0 || slices.Equal(domains, old.Domains)) {
+			if in.Encrypted && !old.Encrypted {
+				return api.Cluster{}, refuse(api.CodeConflict, "the S3 cluster %q exists and is not encrypted: that is chosen when it is created", old.Name)
+			}
 			return *old, nil
 		}
 		return api.Cluster{}, refuse(api.CodeExists, "the S3 cluster %q exists already", old.Name)
@@ -85,7 +89,12 @@ func (c *clusters) create(ctx context.Context, in api.CreateCluster) (api.Cluste
 	if err := json.Unmarshal(id.Value, &ident); err != nil {
 		return api.Cluster{}, err
 	}
-	rec := api.Cluster{Name: in.Name, ConfigFS: configFS, ID: ident.ID, Domains: domains, Created: time.Now().UTC().Truncate(time.Second)}
+	if in.Encrypted {
+		if err := c.encrypt(ctx); err != nil {
+			return api.Cluster{}, err
+		}
+	}
+	rec := api.Cluster{Name: in.Name, ConfigFS: configFS, ID: ident.ID, Domains: domains, Encrypted: in.Encrypted, Created: time.Now().UTC().Truncate(time.Second)}
 	return c.save(ctx, rec)
 }
 

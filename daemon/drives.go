@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -99,46 +98,47 @@ func blankDevice(path string) (bool, error) {
 
 // openDrives opens every drive, formatting new ones for cluster and refusing
 // those of another.
-func openDrives(ctx context.Context, cfg *config.Config, locs []location, cluster [16]byte, arena *ioring.Arena, log *slog.Logger) ([]*drive.Drive, error) {
-	drives := make([]*drive.Drive, 0, len(locs))
-	for i, loc := range locs {
-		d, err := openDrive(ctx, cfg, i, loc, cluster, arena, log)
+func (d *daemon) openDrives(ctx context.Context, cluster [16]byte) ([]*drive.Drive, error) {
+	drives := make([]*drive.Drive, 0, len(d.locs))
+	for i, loc := range d.locs {
+		dr, err := d.openDrive(ctx, i, loc, cluster)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("drive %s: %w", loc.path, err), closeDrives(drives))
 		}
-		drives = append(drives, d)
+		drives = append(drives, dr)
 	}
 	return drives, nil
 }
 
-func openDrive(ctx context.Context, cfg *config.Config, n int, loc location, cluster [16]byte, arena *ioring.Arena, log *slog.Logger) (*drive.Drive, error) {
+func (d *daemon) openDrive(ctx context.Context, n int, loc location, cluster [16]byte) (*drive.Drive, error) {
 	if !loc.block {
 		if err := makeDirs(loc.path); err != nil {
 			return nil, err
 		}
 	}
-	log = log.With("drive", loc.path)
-	dev, err := ioring.Open(loc.file, arena, ioring.Options{
-		Mode:   ioring.Mode(cfg.IO),
-		Depth:  cfg.Depth,
-		CPU:    loopCPU(cfg, allowedCPUs(), n),
-		Logger: log,
+	cfg, log := d.cfg, d.log.With("drive", loc.path)
+	dev, err := ioring.Open(loc.file, d.arena, ioring.Options{
+		Mode:     ioring.Mode(cfg.IO),
+		Depth:    cfg.Depth,
+		CPU:      loopCPU(cfg, allowedCPUs(), n),
+		Logger:   log,
+		OpenFile: d.opened.openFile,
 	})
 	if err != nil {
 		return nil, err
 	}
-	opts := drive.Options{Cluster: cluster, Arena: arena, Limit: cfg.DriveSize, Logger: log}
+	opts := drive.Options{Cluster: cluster, Arena: d.arena, Limit: cfg.DriveSize, Logger: log}
 	if !loc.block {
 		opts.Reserve = reserveOf(cfg, loc.path)
 	}
-	d, err := drive.Open(ctx, dev, opts)
+	dr, err := drive.Open(ctx, dev, opts)
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
 	if loc.fresh {
-		log.Info("formatted a new drive", "id", d.ID())
+		log.Info("formatted a new drive", "id", dr.ID())
 	}
-	return d, nil
+	return dr, nil
 }
 
 // reserveOf is what a directory drive leaves free for the metadata: the setting,

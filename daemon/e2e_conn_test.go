@@ -120,8 +120,8 @@ func TestIdleConnections(t *testing.T) {
 	n.stop()
 }
 
-// TestMaxConnections fills the limit: one more is told so, a TLS one is closed,
-// and room that comes free is used.
+// TestMaxConnections fills the limit with connections in use: one more is told
+// so, a TLS one is closed, and room that comes free is used.
 func TestMaxConnections(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, "--max-connections", "20").serve()
@@ -132,6 +132,7 @@ func TestMaxConnections(t *testing.T) {
 	for range 20 {
 		c := n.dial()
 		defer c.Close()
+		io.WriteString(c, "GET /-/live HT") // within a request: not to be closed to make room
 		held = append(held, c)
 	}
 	live := "GET /-/live HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -165,7 +166,7 @@ func TestMaxConnections(t *testing.T) {
 		t.Fatalf("a connection far beyond the limit: %d bytes, %v", n, err)
 	}
 	for _, c := range held {
-		io.WriteString(c, live)
+		io.WriteString(c, strings.TrimPrefix(live, "GET /-/live HT"))
 		if status, _, err := answer(c, 5*time.Second); status != http.StatusOK {
 			t.Errorf("a connection within the limit: %d, %v", status, err)
 		}
@@ -182,6 +183,45 @@ func TestMaxConnections(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestRoomForNew fills the limit with connections nobody uses: new ones are
+// served all the same, in place of those unused longest.
+func TestRoomForNew(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, "--max-connections", "20").serve()
+	plainHTTP.CloseIdleConnections()
+	n.quiet(1e6)
+	live := "GET /-/live HTTP/1.1\r\nHost: x\r\n\r\n"
+	ask := func(c net.Conn) {
+		t.Helper()
+		io.WriteString(c, live)
+		if status, text, err := answer(c, 5*time.Second); status != http.StatusOK {
+			t.Fatalf("%d %s, %v", status, text, err)
+		}
+	}
+	var held []net.Conn
+	for i := range 60 {
+		c := n.dial()
+		defer c.Close()
+		if held = append(held, c); i%2 == 0 {
+			ask(c) // from now on between two requests
+		}
+		if i%15 == 14 {
+			time.Sleep(roomAge + 100*time.Millisecond)
+		}
+	}
+	ask(n.dial())
+	ask(held[58]) // one of the young ones
+	if c, err := n.dialTLS(); err != nil {
+		t.Errorf("a TLS connection: %v", err)
+	} else {
+		ask(c)
+		c.Close()
+	}
+	if closed := n.metric("sluice_connections_closed_for_room_total"); closed < 20 {
+		t.Errorf("%v connections closed to make room", closed)
+	}
 }
 
 // TestOutOfFiles takes every descriptor that the daemon may have: it must not

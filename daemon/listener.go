@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -16,10 +17,6 @@ const (
 	// tlsRecordHandshake is the first byte of every TLS connection (RFC 8446,
 	// section 5.1: ContentType handshake). No HTTP method begins with it.
 	tlsRecordHandshake = 0x16
-
-	// refuseRoom is how many connections over the limit are accepted to be told
-	// so. Any more are closed at once.
-	refuseRoom = 64
 
 	// refuseTime bounds the answer to a refused connection: closing a socket
 	// with unread data resets it, and the client would lose the answer.
@@ -30,24 +27,6 @@ const (
 	// descriptors or memory: the next one would fail, too.
 	acceptPause = 10 * time.Millisecond
 )
-
-// slots bounds the open connections of all listeners together. Those beyond the
-// limit, extra, are there to be refused; silence among them takes no room from
-// those within it.
-type slots struct {
-	max   int64
-	open  atomic.Int64 // within the limit
-	extra atomic.Int64
-}
-
-// take counts a connection in unless n would exceed max.
-func take(n *atomic.Int64, max int64) bool {
-	if n.Add(1) > max {
-		n.Add(-1)
-		return false
-	}
-	return true
-}
 
 // muxOptions are the settings of newMuxListener.
 type muxOptions struct {
@@ -74,49 +53,6 @@ type muxListener struct {
 	silent map[*slotConn]struct{} // waiting for the first byte; nil once closed
 }
 
-// slotConn is a connection that holds a slot until it is closed.
-type slotConn struct {
-	*net.TCPConn
-	slots *slots
-	extra atomic.Bool
-	once  sync.Once
-}
-
-// admit takes a slot; false: there is no room even to refuse.
-func (s *slots) admit(tcp *net.TCPConn) (*slotConn, bool) {
-	c := &slotConn{TCPConn: tcp, slots: s}
-	switch {
-	case take(&s.open, s.max):
-	case take(&s.extra, refuseRoom):
-		c.extra.Store(true)
-	default:
-		return nil, false
-	}
-	return c, true
-}
-
-// within reports whether c is within the limit, now that it wants to be served.
-func (c *slotConn) within() bool {
-	if c.extra.Load() && take(&c.slots.open, c.slots.max) {
-		c.extra.Store(false)
-		c.slots.extra.Add(-1)
-	}
-	return !c.extra.Load()
-}
-
-// Close implements net.Conn.
-func (c *slotConn) Close() error {
-	err := c.TCPConn.Close()
-	c.once.Do(func() {
-		if c.extra.Load() {
-			c.slots.extra.Add(-1)
-		} else {
-			c.slots.open.Add(-1)
-		}
-	})
-	return err
-}
-
 // newMuxListener wraps ln, which listens on TCP.
 func newMuxListener(ln net.Listener, opts muxOptions) *muxListener {
 	m := &muxListener{
@@ -126,6 +62,7 @@ func newMuxListener(ln net.Listener, opts muxOptions) *muxListener {
 		done:     make(chan struct{}),
 		silent:   make(map[*slotConn]struct{}),
 	}
+	opts.slots.listen(m.closeSilent)
 	go m.acceptLoop()
 	return m
 }
@@ -176,9 +113,13 @@ func (m *muxListener) sniff(conn *slotConn) {
 	var out net.Conn = conn
 	switch full := !conn.within(); {
 	case full && secure, secure && m.opts.tls == nil:
+		if full {
+			conn.slots.refused.Add(1)
+		}
 		conn.Close()
 		return
 	case full:
+		conn.slots.refused.Add(1)
 		refusePlain(conn, "503 Service Unavailable", "Retry-After: 1\r\n", "Too many connections.\n")
 		return
 	case secure:
@@ -209,6 +150,32 @@ func (m *muxListener) forget(conn *slotConn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.silent, conn)
+}
+
+// closeSilent closes up to n of the connections that have been silent longest,
+// see closer.
+func (m *muxListener) closeSilent(n int, atLeast time.Duration, address netip.Addr) int {
+	latest := time.Now().Add(-atLeast)
+	byAge := func(a, b *slotConn) int { return a.since.Compare(b.since) }
+	found := make([]*slotConn, 0, 4*n)
+	m.mu.Lock()
+	for c := range m.silent {
+		if c.extra.Load() || c.since.After(latest) || address.IsValid() && c.addr != address {
+			continue
+		}
+		if len(found) == cap(found) {
+			slices.SortFunc(found, byAge)
+			found = found[:n]
+		}
+		found = append(found, c)
+	}
+	m.mu.Unlock()
+	slices.SortFunc(found, byAge)
+	found = found[:min(n, len(found))]
+	for _, c := range found {
+		c.Close()
+	}
+	return len(found)
 }
 
 // Accept implements net.Listener.

@@ -24,7 +24,7 @@ func newMux(t *testing.T, change func(*muxOptions)) *muxListener {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := muxOptions{tls: certs.config(), silence: 5 * time.Second, slots: &slots{max: 100}}
+	opts := muxOptions{tls: certs.config(), silence: 5 * time.Second, slots: newSlots(100, 0, nil)}
 	if change != nil {
 		change(&opts)
 	}
@@ -239,7 +239,7 @@ func TestMuxAcceptErrors(t *testing.T) {
 	f := &flakyListener{Listener: ln}
 	f.fails.Store(5)
 	begun := time.Now()
-	m := newMuxListener(f, muxOptions{silence: time.Second, slots: &slots{max: 10}})
+	m := newMuxListener(f, muxOptions{silence: time.Second, slots: newSlots(10, 0, nil)})
 	defer m.Close()
 	dialMux(t, m, "GET")
 	accepted(t, m)
@@ -252,7 +252,7 @@ func TestMuxAcceptErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := errors.New("broken")
-	m = newMuxListener(&flakyListener{Listener: ln, final: broken}, muxOptions{slots: &slots{max: 10}})
+	m = newMuxListener(&flakyListener{Listener: ln, final: broken}, muxOptions{slots: newSlots(10, 0, nil)})
 	defer m.Close()
 	for range 2 {
 		if _, err := m.Accept(); !errors.Is(err, broken) {

@@ -67,8 +67,9 @@ func run(args, environ []string) int {
 // the certificates again.
 func serve(ctx context.Context, cfg *config.Config, reload <-chan struct{}) error {
 	log := newLogger(cfg)
-	logCPU(log)
 	slog.SetDefault(log)
+	harden(log)
+	logCPU(log)
 	fitConnections(cfg, log)
 	d, err := open(ctx, cfg, log)
 	if err != nil {
@@ -79,7 +80,11 @@ func serve(ctx context.Context, cfg *config.Config, reload <-chan struct{}) erro
 		return err
 	}
 	go newIdleTrimmer().run(ctx, idleEvery)
+	go d.watchExpiry(ctx)
 	log.Info("serving", "listen", d.addresses(), "admin_socket", cfg.AdminSocket, "tls", cfg.TLS, "version", version)
+	if err := notifyInit("READY=1"); err != nil {
+		log.Warn("cannot tell the service manager", "err", err)
+	}
 	for {
 		select {
 		case <-reload:

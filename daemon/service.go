@@ -66,6 +66,7 @@ func (d *daemon) readyPage(ctx *fasthttp.RequestCtx) {
 // appendMetrics renders every metric in Prometheus' text format.
 func (d *daemon) appendMetrics(dst []byte) []byte {
 	dst = d.s3.AppendMetrics(dst)
+	dst = d.audit.hook.AppendMetrics(dst)
 	var buf bytes.Buffer
 	metrics.WriteProcessMetrics(&buf)
 	st := d.engine.Status()
@@ -101,6 +102,9 @@ func (d *daemon) appendMetrics(dst []byte) []byte {
 	fmt.Fprintf(&buf, "sluice_readers %d\n", st.Readers)
 	fmt.Fprintf(&buf, "sluice_purged_blobs_total %d\n", st.Purged)
 	d.certMetric(&buf)
+	fmt.Fprintf(&buf, "sluice_connections_open %d\n", d.slots.open.Load())
+	fmt.Fprintf(&buf, "sluice_connections_closed_for_room_total %d\n", d.slots.closed.Load())
+	fmt.Fprintf(&buf, "sluice_connections_refused_total %d\n", d.slots.refused.Load())
 	names := make([]string, 0, len(st.MetaMetrics))
 	for name := range st.MetaMetrics {
 		names = append(names, name)

@@ -37,7 +37,7 @@ var benchSizes = []struct {
 
 func BenchmarkPut(b *testing.B) {
 	for _, s := range benchSizes {
-		b.Run(s.name, func(b *testing.B) { benchPut(b, s.size, 0, 16) })
+		b.Run(s.name, func(b *testing.B) { benchPut(b, s.size, 0, 16, false) })
 	}
 }
 
@@ -46,13 +46,23 @@ func BenchmarkInline(b *testing.B) {
 	for _, kib := range []int64{4, 16, 32, 64, 128} {
 		for _, workers := range []int{1, 16, 64} {
 			for name, inlineMax := range map[string]int64{"inline": kib << 10, "drive": 1} {
-				b.Run(fmt.Sprintf("%dKiB/%d/%s", kib, workers, name), func(b *testing.B) { benchPut(b, kib<<10, inlineMax, workers) })
+				b.Run(fmt.Sprintf("%dKiB/%d/%s", kib, workers, name), func(b *testing.B) { benchPut(b, kib<<10, inlineMax, workers, false) })
 			}
 		}
 	}
 }
 
-func benchPut(b *testing.B, size, inlineMax int64, workers int) {
+// BenchmarkSealed compares objects as they are with encrypted ones.
+func BenchmarkSealed(b *testing.B) {
+	for _, s := range benchSizes {
+		for name, sealed := range map[string]bool{"plain": false, "sealed": true} {
+			b.Run("put/"+s.name+"/"+name, func(b *testing.B) { benchPut(b, s.size, 0, 16, sealed) })
+			b.Run("get/"+s.name+"/"+name, func(b *testing.B) { benchGet(b, s.size, 0, sealed) })
+		}
+	}
+}
+
+func benchPut(b *testing.B, size, inlineMax int64, workers int, sealed bool) {
 	e := openFiles(b, benchDir(b), 1, newArena(b, 128<<20), Config{InlineMax: inlineMax, WriteBuffers: 64 << 20, Grace: 200 * time.Millisecond})
 	ctx := context.Background()
 	if _, err := e.CreateBucket(ctx, "b", "me", ""); err != nil {
@@ -71,7 +81,11 @@ func benchPut(b *testing.B, size, inlineMax int64, workers int) {
 		for pb() {
 			// 20,000 keys: beyond that, objects replace each other.
 			key := fmt.Sprint("key", next.Add(1)%20_000)
-			if _, err := e.Put(ctx, PutRequest{Bucket: "b", Key: key, Size: size, Body: bytes.NewReader(data)}); err != nil {
+			req := PutRequest{Bucket: "b", Key: key, Size: size, Body: bytes.NewReader(data)}
+			if sealed {
+				req = locked(req)
+			}
+			if _, err := e.Put(ctx, req); err != nil {
 				b.Error(err)
 				return
 			}
@@ -91,13 +105,13 @@ func benchPut(b *testing.B, size, inlineMax int64, workers int) {
 
 func BenchmarkGet(b *testing.B) {
 	for _, s := range benchSizes {
-		b.Run(s.name, func(b *testing.B) { benchGet(b, s.size, 0) })
+		b.Run(s.name, func(b *testing.B) { benchGet(b, s.size, 0, false) })
 	}
-	b.Run("32KiB/inline", func(b *testing.B) { benchGet(b, 32<<10, 32<<10) })
-	b.Run("32KiB/drive", func(b *testing.B) { benchGet(b, 32<<10, 1) })
+	b.Run("32KiB/inline", func(b *testing.B) { benchGet(b, 32<<10, 32<<10, false) })
+	b.Run("32KiB/drive", func(b *testing.B) { benchGet(b, 32<<10, 1, false) })
 }
 
-func benchGet(b *testing.B, size, inlineMax int64) {
+func benchGet(b *testing.B, size, inlineMax int64, sealed bool) {
 	e := openFiles(b, benchDir(b), 1, newArena(b, 128<<20), Config{InlineMax: inlineMax, WriteBuffers: 64 << 20})
 	ctx := context.Background()
 	if _, err := e.CreateBucket(ctx, "b", "me", ""); err != nil {
@@ -105,7 +119,11 @@ func benchGet(b *testing.B, size, inlineMax int64) {
 	}
 	const keys = 16
 	for i := range keys {
-		if _, err := e.Put(ctx, putRequest("b", fmt.Sprint(i), content(uint64(i), size))); err != nil {
+		req := putRequest("b", fmt.Sprint(i), content(uint64(i), size))
+		if sealed {
+			req = locked(req)
+		}
+		if _, err := e.Put(ctx, req); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -133,6 +151,7 @@ func getOnce(ctx context.Context, e *Engine, key string, size int64) error {
 		return err
 	}
 	defer o.Close()
+	unlock(o)
 	body, err := o.Range(ctx, 0, size)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"github.com/sluicehq/sluice/engine/drive"
 	"github.com/sluicehq/sluice/engine/layout"
 	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/engine/seal"
 )
 
 // Body streams verified bytes of an object. Closing it does not close the
@@ -27,6 +28,7 @@ type Body struct {
 
 	mem    []byte        // rest of the present piece, when it is in memory
 	r      *drive.Reader // reads the rest of the present piece; nil once detached
+	u      *unsealer     // the same for an encrypted piece
 	frame  loan          // of Read: verified bytes, of which
 	ready  []byte        // these were not handed out yet
 	sink   sink
@@ -63,10 +65,14 @@ func (b *Body) drive(blob *layout.Blob) (*drive.Drive, []layout.Extent, error) {
 
 // open prepares the present piece: in memory, or with a reader that has
 // verified its first frame.
-func (b *Body) open() error {
+func (b *Body) open() (err error) {
 	p := &b.pieces[0]
 	if p.blob.Kind == layout.KindInline {
 		return b.load(p)
+	}
+	if b.sealed() {
+		b.u, err = b.unseal(p, p.off, p.n)
+		return err
 	}
 	d, exts, err := b.drive(&p.blob)
 	if err != nil {
@@ -79,14 +85,21 @@ func (b *Body) open() error {
 	return nil
 }
 
+// sealed reports whether what is stored is encrypted.
+func (b *Body) sealed() bool { return b.o.Info.Seal != nil }
+
 // load reads an inline payload.
 func (b *Body) load(p *piece) error {
 	mem, err := meta.Inline(b.o.e.store, b.o.bucket.Slot, p.blob.ID)
 	if err != nil {
 		return err
 	}
-	if p.off+p.n > int64(len(mem)) {
-		return fail(Corrupt, fmt.Errorf("inline blob %s holds %d bytes of %d", p.blob.ID, len(mem), p.blob.Size))
+	if need := max(p.blob.Size, p.off+p.n); need > int64(len(mem)) {
+		return fail(Corrupt, fmt.Errorf("inline blob %s holds %d bytes of %d", p.blob.ID, len(mem), need))
+	}
+	if b.sealed() {
+		b.mem, err = b.o.unsealInline(p, mem) // mem is a copy
+		return err
 	}
 	b.mem = mem[p.off : p.off+p.n]
 	return nil
@@ -113,6 +126,10 @@ func (b *Body) closeReader() {
 	if b.r != nil {
 		b.r.Close()
 		b.r = nil
+	}
+	if b.u != nil {
+		b.u.close()
+		b.u = nil
 	}
 }
 
@@ -161,7 +178,7 @@ func (b *Body) writePiece() (total int64, err error) {
 	if b.pieces[0].n == 0 {
 		return total, nil
 	}
-	if b.mem == nil && b.r == nil {
+	if b.mem == nil && b.r == nil && b.u == nil {
 		if err := b.open(); err != nil {
 			return total, err
 		}
@@ -171,6 +188,10 @@ func (b *Body) writePiece() (total int64, err error) {
 		b.mem = b.mem[n:]
 		b.took(int64(n))
 		return total + int64(n), err
+	}
+	if b.u != nil {
+		n, err := b.writeSealed()
+		return total + n, err
 	}
 	n, err := b.r.WriteTo(&b.sink)
 	b.took(n)
@@ -223,7 +244,11 @@ func (b *Body) read(p []byte) (int, error) {
 	if len(b.ready) == 0 {
 		b.frame.release()
 		// Whole frames, so that none is read twice.
-		want := min(at.n, drive.FramePayload-at.off%drive.FramePayload)
+		frame := int64(drive.FramePayload)
+		if b.sealed() {
+			frame = framePlain
+		}
+		want := min(at.n, frame-at.off%frame)
 		direct := int64(len(p)) >= min(want, directRead)
 		if !direct {
 			var ok bool
@@ -232,6 +257,9 @@ func (b *Body) read(p []byte) (int, error) {
 		}
 		if direct {
 			p = p[:min(int64(len(p)), want)]
+			if end := at.off + int64(len(p)); b.sealed() && end%seal.ChunkPlain < int64(len(p)) && int64(len(p)) < want {
+				p = p[:int64(len(p))-end%seal.ChunkPlain] // so that no chunk is decrypted twice
+			}
 			if err := b.fill(p); err != nil {
 				return 0, err // what p holds now is not all verified
 			}
@@ -251,6 +279,9 @@ func (b *Body) read(p []byte) (int, error) {
 // fill reads len(p) bytes of the present piece, at most to the end of a frame,
 // and holds no buffer of the arena afterwards.
 func (b *Body) fill(p []byte) error {
+	if b.sealed() {
+		return b.unsealInto(p)
+	}
 	r := b.r
 	if b.r = nil; r == nil {
 		at := &b.pieces[0]

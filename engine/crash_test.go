@@ -216,16 +216,24 @@ func (s *simulation) writer(rng *rand.Rand) {
 			err = s.multipart(rng, key, w)
 		case 3:
 			s.h.begin(key, w)
-			req := putRequest("b", key, w.data())
+			req := s.maybeLocked(rng, putRequest("b", key, w.data()))
 			req.If.IfNoneMatchAny = true
 			_, err = s.r.e.Put(context.Background(), req)
 		default:
 			s.h.begin(key, w)
-			_, err = s.r.e.Put(context.Background(), putRequest("b", key, w.data()))
+			_, err = s.r.e.Put(context.Background(), s.maybeLocked(rng, putRequest("b", key, w.data())))
 		}
 		s.ops.Add(1)
 		s.judge(key, w, err)
 	}
+}
+
+// maybeLocked makes every other request an encrypted one.
+func (s *simulation) maybeLocked(rng *rand.Rand, req PutRequest) PutRequest {
+	if rng.IntN(2) == 0 {
+		return locked(req)
+	}
+	return req
 }
 
 // judge notes the outcome of a write.
@@ -257,7 +265,11 @@ func (s *simulation) multipart(rng *rand.Rand, key string, w *write) error {
 	ctx := context.Background()
 	w.size = max(w.size, 3)
 	data := w.data()
-	up, err := s.r.e.CreateUpload(ctx, "b", key, "me", meta.Object{})
+	var sealed *meta.Seal
+	if rng.IntN(2) == 0 {
+		sealed, _ = newSeal()
+	}
+	up, err := s.r.e.CreateUpload(ctx, "b", key, "me", meta.Object{Seal: sealed})
 	if err != nil {
 		return err
 	}
@@ -272,7 +284,8 @@ func (s *simulation) multipart(rng *rand.Rand, key string, w *write) error {
 		put := func() (meta.Part, error) {
 			return s.r.e.PutPart(ctx, PutPartRequest{
 				Bucket: "b", Key: key, UploadID: up.ID, Number: n, Size: int64(k), Body: bytes.NewReader(part),
-				Finish: func(p *meta.Part) error { p.ETag = etagOf(part); return nil },
+				Finish:  func(p *meta.Part) error { p.ETag = etagOf(part); return nil },
+				DataKey: keyOf(sealed),
 			})
 		}
 		p, err := put()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -101,6 +102,7 @@ type Engine struct {
 	frames    *heap // frames of objects being copied
 	heads     sync.Pool
 	writers   *semaphore.Weighted
+	waiting   atomic.Int64 // bodies that wait for writers
 	metaSpace metaSpace
 	purger    *purger
 	recovered recovery

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicehq/sluice/engine/drive"
 	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/engine/seal"
 )
 
 // Kind classifies an error for the frontend.
@@ -35,6 +36,7 @@ const (
 	BadBody   // the request body failed: Err is what it returned
 	ShortBody // the request body ended before the length told
 	InvalidName
+	Locked // the object is encrypted and no key was given
 )
 
 // Error is what every engine method returns.
@@ -73,6 +75,9 @@ var (
 	errMetaFull   = errors.New("the metadata store is at its reserve")
 	errPlacement  = errors.New("blob of a kind that this release does not read")
 	errBodyClosed = errors.New("body is closed")
+	errLocked     = errors.New("the object is encrypted, and no key was given")
+	errSealedSize = errors.New("stored size does not fit the size of the data")
+	errKeySeal    = errors.New("a data key and a seal go together")
 )
 
 // kinds translates the errors of the packages below; the first match counts.
@@ -99,6 +104,7 @@ func kinds(err error) (Kind, bool) {
 		{meta.ErrNewer, Corrupt},
 		{meta.ErrClosed, Unavailable},
 		{drive.ErrCorrupt, Corrupt},
+		{seal.ErrPayload, Corrupt},
 		{drive.ErrNoSpace, NoSpace},
 		{drive.ErrFailed, Unavailable},
 		{context.Canceled, Unavailable},

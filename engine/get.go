@@ -81,8 +81,11 @@ type Object struct {
 }
 
 // Unlock gives the data key of an object whose Info.Seal is set, before Range.
-// Without it Range fails with kind Locked.
+// Without it Range fails with kind Locked, with another key with kind Corrupt.
 func (o *Object) Unlock(key *seal.DataKey) { o.key = key }
+
+// BucketID is the id of the bucket that the object is in.
+func (o *Object) BucketID() meta.BucketID { return o.bucket.ID }
 
 // release drops one reference.
 func (o *Object) release() {
@@ -157,13 +160,15 @@ func (o *Object) Parts(after int32, max int) (parts []meta.Part, truncated bool,
 type piece struct {
 	blob   layout.Blob
 	off, n int64
+	size   int64 // of the whole blob's payload, not as it is stored
+	part   int32 // 0: not a part
 }
 
 // pieces lists the pieces that make up object bytes [off, off+n). The part list
 // outlives the object as long as the version is pinned.
 func (o *Object) pieces(off, n int64) ([]piece, error) {
 	if o.Info.PartCount == 0 {
-		return []piece{{o.Info.Blob, off, n}}, nil
+		return []piece{{blob: o.Info.Blob, off: off, n: n, size: o.Info.Size}}, nil
 	}
 	parts, start, err := meta.LoadParts(o.e.store, &o.bucket, &o.Info, off, n)
 	if err != nil {
@@ -175,7 +180,7 @@ func (o *Object) pieces(off, n int64) ([]piece, error) {
 		hi := min(off+n, start+parts[i].Size) - start
 		start += parts[i].Size
 		if hi > lo {
-			list = append(list, piece{parts[i].Blob, lo, hi - lo})
+			list = append(list, piece{parts[i].Blob, lo, hi - lo, parts[i].Size, parts[i].Number})
 			n -= hi - lo
 			off += hi - lo
 		}
@@ -184,6 +189,20 @@ func (o *Object) pieces(off, n int64) ([]piece, error) {
 		return nil, fail(Corrupt, fmt.Errorf("parts of version %x end %d bytes early", o.Info.Version, n))
 	}
 	return list, nil
+}
+
+// checkStored holds the stored sizes of an encrypted object's blobs against what
+// its data must take.
+func (o *Object) checkStored(list []piece) error {
+	if o.Info.Seal == nil {
+		return nil
+	}
+	for i := range list {
+		if p := &list[i]; p.blob.Size != seal.CipherSize(p.size) {
+			return fail(Corrupt, fmt.Errorf("%w: blob %s: %d bytes for %d", errSealedSize, p.blob.ID, p.blob.Size, p.size))
+		}
+	}
+	return nil
 }
 
 // Range prepares payload bytes [off, off+n) and verifies the first of them, so
@@ -201,10 +220,16 @@ func (o *Object) body(ctx context.Context, off, n int64) (*Body, error) {
 	if off < 0 || n < 1 || off > o.Info.Size || n > o.Info.Size-off {
 		return nil, fail(InvalidRange, fmt.Errorf("%w: %d+%d of %d", errRange, off, n, o.Info.Size))
 	}
+	if o.Info.Seal != nil && o.key == nil {
+		return nil, fail(Locked, errLocked)
+	}
 	if !o.retain() {
 		return nil, fail(Unavailable, errBodyClosed)
 	}
 	list, err := o.pieces(off, n)
+	if err == nil {
+		err = o.checkStored(list)
+	}
 	if err != nil {
 		o.release()
 		return nil, err

@@ -28,6 +28,7 @@ type modelUpload struct {
 	id    [16]byte
 	key   string
 	parts map[int32][]byte
+	seal  *meta.Seal
 }
 
 func TestStateMachine(t *testing.T) {
@@ -70,6 +71,9 @@ func (m *machine) drawData(t *rapid.T) []byte {
 func (m *machine) put(t *rapid.T) {
 	key, data := drawKey(t), m.drawData(t)
 	req := putRequest("b", key, data)
+	if rapid.Bool().Draw(t, "encrypted") {
+		req = locked(req)
+	}
 	old, exists := m.model[key]
 	refuse := false
 	switch rapid.IntRange(0, 5).Draw(t, "condition") {
@@ -190,11 +194,15 @@ func (m *machine) list(t *rapid.T) {
 
 func (m *machine) begin(t *rapid.T) {
 	key := drawKey(t)
-	up, err := m.r.e.CreateUpload(context.Background(), "b", key, "me", meta.Object{Owner: "me"})
+	o := meta.Object{Owner: "me"}
+	if rapid.Bool().Draw(t, "encrypted") {
+		o.Seal, _ = newSeal()
+	}
+	up, err := m.r.e.CreateUpload(context.Background(), "b", key, "me", o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.uploads = append(m.uploads, &modelUpload{up.ID, key, make(map[int32][]byte)})
+	m.uploads = append(m.uploads, &modelUpload{up.ID, key, make(map[int32][]byte), o.Seal})
 }
 
 func (m *machine) drawUpload(t *rapid.T) int {
@@ -213,7 +221,8 @@ func (m *machine) part(t *rapid.T) {
 	number := rapid.Int32Range(1, 5).Draw(t, "number")
 	_, err := m.r.e.PutPart(context.Background(), PutPartRequest{
 		Bucket: "b", Key: u.key, UploadID: u.id, Number: number, Size: int64(len(data)), Body: bytes.NewReader(data),
-		Finish: func(p *meta.Part) error { p.ETag = etagOf(data); return nil },
+		Finish:  func(p *meta.Part) error { p.ETag = etagOf(data); return nil },
+		DataKey: keyOf(u.seal),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/bits"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -19,8 +20,9 @@ const (
 // heap lends pooled buffers out of a bounded amount of memory: payloads on
 // their way to the metadata, and frames of objects that are being copied.
 type heap struct {
-	loans *semaphore.Weighted
-	pools [maxHeap - minHeap + 1]sync.Pool
+	loans   *semaphore.Weighted
+	waiting atomic.Int64 // in get
+	pools   [maxHeap - minHeap + 1]sync.Pool
 }
 
 func newHeap() *heap { return &heap{loans: semaphore.NewWeighted(heapSize)} }
@@ -43,7 +45,10 @@ func heapClass(n int64) int {
 // get lends n bytes, n ≤ heapBuf, waiting while the bound is reached.
 func (h *heap) get(ctx context.Context, n int64) (loan, error) {
 	c := heapClass(n)
-	if err := h.loans.Acquire(ctx, 1<<(c+minHeap)); err != nil {
+	h.waiting.Add(1)
+	err := h.loans.Acquire(ctx, 1<<(c+minHeap))
+	h.waiting.Add(-1)
+	if err != nil {
 		return loan{}, err
 	}
 	return h.take(c, n), nil

@@ -83,10 +83,14 @@ func (e *Engine) putPart(ctx context.Context, req *PutPartRequest) (p meta.Part,
 	if err != nil {
 		return p, err
 	}
-	if _, err := meta.GetUpload(e.store, &b, req.Key, req.UploadID); err != nil {
+	up, err := meta.GetUpload(e.store, &b, req.Key, req.UploadID)
+	if err != nil {
 		return p, err
 	}
-	s, err := e.stage(ctx, req.Size, req.Body)
+	if (req.DataKey == nil) != (up.Object.Seal == nil) {
+		return p, fail(KindInternal, errKeySeal)
+	}
+	s, err := e.stage(ctx, req.Size, req.Body, locker{key: req.DataKey, bucket: b.ID, part: req.Number})
 	if err != nil {
 		return p, err
 	}

@@ -50,6 +50,9 @@ func (e *Engine) put(ctx context.Context, req *PutRequest) (o meta.Object, err e
 	if req.Size < 0 || req.Size > MaxObjectSize {
 		return o, fail(KindInternal, errSize)
 	}
+	if (req.DataKey == nil) != (req.Object.Seal == nil) {
+		return o, fail(KindInternal, errKeySeal)
+	}
 	if err := e.gate.enter(); err != nil {
 		return o, err
 	}
@@ -61,7 +64,7 @@ func (e *Engine) put(ctx context.Context, req *PutRequest) (o meta.Object, err e
 	if err := e.refuse(&b, req.Key, &req.If); err != nil {
 		return o, err
 	}
-	s, err := e.stage(ctx, req.Size, req.Body)
+	s, err := e.stage(ctx, req.Size, req.Body, locker{key: req.DataKey, bucket: b.ID})
 	if err != nil {
 		return o, err
 	}
@@ -74,6 +77,7 @@ func (e *Engine) put(ctx context.Context, req *PutRequest) (o meta.Object, err e
 			return o, fail(BadBody, err)
 		}
 	}
+	o.Seal = req.Object.Seal // it goes with the payload, whatever Finish does
 	o.Version = meta.Version(layout.NewBlobID(now))
 	o.Blob = s.blob
 	cmd := &meta.PutObject{Bucket: b, Object: o, Inline: s.inline.mem, If: req.If, Due: e.due(now)}

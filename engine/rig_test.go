@@ -288,6 +288,7 @@ func fetch(e *Engine, bucket, key string, way int) (meta.Object, []byte, error) 
 }
 
 func fetchRange(o *Object, off, n int64, way int) ([]byte, error) {
+	unlock(o)
 	b, err := o.Range(context.Background(), off, n)
 	if err != nil {
 		return nil, err

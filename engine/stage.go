@@ -37,7 +37,7 @@ type staged struct {
 }
 
 // stage reads a body of size bytes to its end and makes it safe.
-func (e *Engine) stage(ctx context.Context, size int64, body io.Reader) (*staged, error) {
+func (e *Engine) stage(ctx context.Context, size int64, body io.Reader, lock locker) (*staged, error) {
 	if err := e.storeErr(); err != nil {
 		return nil, err // before the client has sent its body for nothing
 	}
@@ -47,13 +47,13 @@ func (e *Engine) stage(ctx context.Context, size int64, body io.Reader) (*staged
 	b := &bodyReader{r: body, left: size}
 	s := &staged{e: e}
 	if size > 0 {
-		s.blob = layout.Blob{ID: layout.NewBlobID(e.now()), Size: size}
+		s.blob = layout.Blob{ID: layout.NewBlobID(e.now()), Size: lock.size(size)}
 	}
 	var err error
-	if size <= e.cfg.InlineMax {
-		err = s.readInline(ctx, b)
+	if size <= e.cfg.InlineMax && s.blob.Size <= heapBuf {
+		err = s.readInline(ctx, b, &lock)
 	} else {
-		err = s.writeDrive(ctx, b)
+		err = s.writeDrive(ctx, b, &lock)
 	}
 	if err == nil {
 		err = b.finish()
@@ -76,24 +76,25 @@ func (e *Engine) head4K() *[aheadBytes]byte {
 
 // readInline keeps the payload in memory, for the metadata to hold. When it has
 // to wait for memory, it reads the first bytes before; see writeDrive.
-func (s *staged) readInline(ctx context.Context, b *bodyReader) error {
+func (s *staged) readInline(ctx context.Context, b *bodyReader, lock *locker) error {
 	if b.left == 0 {
 		return nil
 	}
 	s.blob.Kind = layout.KindInline
+	in := lock.reader(b, s.blob.ID)
 	var ok bool
-	if s.inline, ok = s.e.payloads.tryGet(b.left); !ok {
+	if s.inline, ok = s.e.payloads.tryGet(s.blob.Size); !ok {
 		head := s.e.head4K()
 		defer s.e.heads.Put(head)
 		if err := b.readAhead(head[:]); err != nil {
 			return err
 		}
 		var err error
-		if s.inline, err = s.e.payloads.get(ctx, b.left); err != nil {
+		if s.inline, err = s.e.payloads.get(ctx, s.blob.Size); err != nil {
 			return err
 		}
 	}
-	if _, err := io.ReadFull(b, s.inline.mem); err != nil {
+	if _, err := io.ReadFull(in, s.inline.mem); err != nil {
 		return b.failure()
 	}
 	return nil
@@ -104,7 +105,8 @@ func (s *staged) readInline(ctx context.Context, b *bodyReader) error {
 // buffers by then; and it waits for its share of the arena before it takes a
 // buffer, so that writers, who hold buffers while their bodies dawdle, leave
 // the other half to readers. With both, a copy never waits for itself.
-func (s *staged) writeDrive(ctx context.Context, b *bodyReader) error {
+func (s *staged) writeDrive(ctx context.Context, b *bodyReader, lock *locker) error {
+	in := lock.reader(b, s.blob.ID)
 	head := s.e.head4K()
 	defer s.e.heads.Put(head)
 	if err := b.readAhead(head[:]); err != nil {
@@ -118,10 +120,10 @@ func (s *staged) writeDrive(ctx context.Context, b *bodyReader) error {
 	s.blob.Kind = layout.KindSingle
 	s.blob.Fragments = []layout.Fragment{{Drive: d.ID(), Extents: exts}}
 	weight := s.e.writeWeight(s.blob.Size)
-	if err := s.e.writers.Acquire(ctx, weight); err != nil {
+	if err := s.e.acquireWriter(ctx, weight); err != nil {
 		return err
 	}
-	err = d.WriteFragment(ctx, s.blob.ID, exts, s.blob.Size, b)
+	err = d.WriteFragment(ctx, s.blob.ID, exts, s.blob.Size, in)
 	s.e.writers.Release(weight)
 	if err == nil {
 		return nil

@@ -30,6 +30,9 @@ type Options struct {
 	Depth  int  // operations in flight per drive, 1…4096; default 128
 	CPU    int  // CPU to pin the worker loop to; -1: unpinned
 	Logger *slog.Logger
+	// OpenFile opens the file, as open(2) does; nil: open(2). A process that has
+	// given up its privileges hands out here what it opened before.
+	OpenFile func(path string, flags int, perm uint32) (fd int, err error)
 }
 
 // Open opens (or creates) the file, or opens the block device, at path with
@@ -54,7 +57,10 @@ func Open(path string, arena *Arena, opts Options) (Device, error) {
 	case opts.Mode != ModeAuto && opts.Mode != ModeRing && opts.Mode != ModePread:
 		return nil, fmt.Errorf("%w: mode %q", ErrInvalid, opts.Mode)
 	}
-	f, err := openFile(path, opts.Logger, unix.Open)
+	if opts.OpenFile == nil {
+		opts.OpenFile = unix.Open
+	}
+	f, err := openFile(path, opts.Logger, opts.OpenFile)
 	if err != nil {
 		return nil, err
 	}

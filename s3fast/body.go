@@ -70,6 +70,13 @@ func (r *request) checkBody() error {
 		if l.size > maxDocument {
 			return s3err.MaxMessageLengthExceeded.With("MaxMessageLengthBytes", decimal(maxDocument))
 		}
+	case bodyForm:
+		if l.wire < 0 {
+			return s3err.MissingContentLength.New()
+		}
+		if most := int64(engine.MaxPutSize + maxFormHead + formSpool); l.wire > most {
+			return s3err.EntityTooLarge.With("ProposedSize", decimal(l.wire), "MaxSizeAllowed", decimal(most))
+		}
 	case bodyStream:
 		switch {
 		case l.size < 0 && l.chunked:
@@ -92,12 +99,20 @@ func (r *request) openBody(claim bodyClaim) (*body.Reader, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	var src io.Reader = eofReader{}
-	if stream := r.ctx.RequestBodyStream(); stream != nil {
-		src = bodySource{stream}
+	src := r.bodySource()
+	if r.form != nil {
+		src = &r.form.file
 	}
 	b, err := r.newBody(src, l, claim)
 	return b, l.size, err
+}
+
+// bodySource is the body as framed by HTTP.
+func (r *request) bodySource() io.Reader {
+	if stream := r.ctx.RequestBodyStream(); stream != nil {
+		return bodySource{stream}
+	}
+	return eofReader{}
 }
 
 func (r *request) newBody(src io.Reader, l lengths, claim bodyClaim) (*body.Reader, error) {
@@ -126,10 +141,7 @@ func (r *request) readXML(max int) ([]byte, error) {
 	if l.size > int64(max) {
 		return nil, tooBig
 	}
-	var src io.Reader = eofReader{}
-	if stream := r.ctx.RequestBodyStream(); stream != nil {
-		src = bodySource{stream}
-	}
+	src := r.bodySource()
 	if l.size < 0 { // Transfer-Encoding: chunked, or no body at all
 		raw, err := io.ReadAll(io.LimitReader(src, int64(max)+1))
 		if err != nil {

@@ -102,6 +102,10 @@ func createBucket(r *request) error {
 			return s3err.IllegalLocationConstraint.Say("The " + c.LocationConstraint +
 				" location constraint is incompatible for the region specific endpoint this request was sent to.")
 		}
+		r.constraint = c.LocationConstraint
+	}
+	if err := r.authorizeWithBody(); err != nil {
+		return err
 	}
 	_, err = r.s.cfg.Engine.CreateBucket(r.context(), r.bucket, ownerID, r.s.cfg.Region)
 	if err != nil && (engine.KindOf(err) != engine.BucketExists || r.s.cfg.Region != "us-east-1") {

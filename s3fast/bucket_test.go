@@ -105,10 +105,9 @@ func TestConfigurations(t *testing.T) {
 	} {
 		r.want(call{method: "GET", target: target}, want)
 	}
-	for _, target := range []string{"/bkt?policy", "/bkt?versioning", "/bkt?cors", "/bkt/k?tagging", "/bkt/k?retention"} {
+	for _, target := range []string{"/bkt?versioning", "/bkt?cors", "/bkt/k?retention"} {
 		r.want(call{method: "PUT", target: target, body: "<x/>"}, "501 NotImplemented")
 	}
-	r.want(call{method: "POST", target: "/bkt", body: "form"}, "501 NotImplemented")
 	r.want(call{method: "PUT", target: "/bkt?acl", header: with("x-amz-acl", "public-read")}, "400 AccessControlListNotSupported")
 	r.want(call{method: "PUT", target: "/bkt/k?acl", body: "<AccessControlPolicy/>"}, "400 AccessControlListNotSupported")
 	for _, target := range []string{"/bkt?acl", "/bkt/k?acl"} {
@@ -129,7 +128,6 @@ func TestConfigurations(t *testing.T) {
 		r.want(call{method: "DELETE", target: "/bkt?" + sub, user: rigReader}, "403 AccessDenied")
 		r.want(call{method: "DELETE", target: "/none?" + sub}, "404 NoSuchBucket")
 	}
-	r.want(call{method: "DELETE", target: "/bkt?ownershipControls"}, "501 NotImplemented")
 	r.want(call{method: "DELETE", target: "/bkt/k?tagging"}, "204")
 	r.want(call{method: "DELETE", target: "/bkt/none?tagging"}, "404 NoSuchKey")
 	r.want(call{method: "HEAD", target: "/bkt/k"}, "200")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,9 @@ const (
 	// timed out such a connection is unusable, so a slow reader must be able to
 	// take a whole chunk within StallTimeout.
 	tlsWriteChunk = 64 << 10
+	// shortStall is how long a peer may be silent within a body while others wait
+	// for memory, in place of StallTimeout.
+	shortStall = time.Second
 )
 
 // conn is a tracked client connection. fasthttp knows one read deadline for
@@ -33,8 +37,10 @@ type conn struct {
 	s      *Server
 	secure bool
 
-	active atomic.Bool // a request is being read or answered
-	seen   atomic.Bool // a byte has been received
+	active    atomic.Bool  // a request is being read or answered
+	seen      atomic.Bool  // a byte has been received
+	idleSince atomic.Int64 // Unix nanoseconds; 0: not between two requests
+	peer      netip.Addr   // see AddressKey
 
 	rolling bool          // a body is being read
 	waited  time.Duration // time spent waiting in this window
@@ -43,12 +49,19 @@ type conn struct {
 	muted   bool          // nothing more may be written
 	linger  bool          // the last answer was an error: let the peer read it
 
-	expected *request // prepared by expect, to be run by handle
-	inFlight bool     // counted by Server.begin
-	seenOp   int      // metrics index of the request in flight
+	expected *request  // prepared by expect, to be run by handle
+	inFlight bool      // counted by Server.begin
+	grant    *subject  // whose limits the request in flight counts for; nil: nobody's
+	paced    bool      // its bytes have a rate to keep
+	yield    bool      // Write may give up in errSlow, which ends the connection
+	signed   string    // access key of the last request, when its signature was good
+	pause    time.Time // nothing is read before
+	seenOp   int       // metrics index of the request in flight
 	status   int
 	began    time.Time
 	in, out  int64 // bytes of the request in flight
+
+	remote string // the peer's address without port, once the audit asked for it
 }
 
 // ConnectionState and Handshake mark a connection as secure for fasthttp.
@@ -88,6 +101,10 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 }
 
 func (c *conn) Read(p []byte) (int, error) {
+	if !c.pause.IsZero() {
+		c.s.rest(time.Until(c.pause))
+		c.pause = time.Time{}
+	}
 	if !c.rolling {
 		n, err := c.Conn.Read(p)
 		c.received(n)
@@ -97,12 +114,12 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, os.ErrDeadlineExceeded
 	}
 	before := time.Now()
-	if err := c.Conn.SetReadDeadline(before.Add(c.s.cfg.StallTimeout)); err != nil {
-		return 0, err
-	}
-	n, err := c.Conn.Read(p)
+	n, err := c.await(p, before)
 	c.received(n)
 	c.waited += time.Since(before)
+	if c.paced && n > 0 {
+		c.pace(c.grant.received(n, time.Now()))
+	}
 	c.got += int64(n)
 	if c.waited >= c.s.cfg.StallTimeout {
 		if c.got < int64(c.waited.Seconds()*minRate) {
@@ -112,6 +129,29 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.waited, c.got = 0, 0
 	}
 	return n, err
+}
+
+// await reads from a peer that may wait StallTimeout with the next byte, but
+// only shortStall while others wait for the memory that this body holds.
+func (c *conn) await(p []byte, begun time.Time) (int, error) {
+	end := begun.Add(c.s.cfg.StallTimeout)
+	for next := begun.Add(shortStall); ; next = next.Add(shortStall) {
+		last := !next.Before(end)
+		if last {
+			next = end
+		}
+		if err := c.Conn.SetReadDeadline(next); err != nil {
+			return 0, err
+		}
+		n, err := c.Conn.Read(p)
+		if n > 0 || err == nil || last || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		if c.s.short() {
+			c.stalled = true
+			return 0, err
+		}
+	}
 }
 
 func (c *conn) received(n int) {
@@ -125,33 +165,61 @@ func (c *conn) received(n int) {
 }
 
 // Write writes all of p as long as the peer makes progress.
-func (c *conn) Write(p []byte) (int, error) {
+func (c *conn) Write(p []byte) (int, error) { return c.push(p, c.yield) }
+
+// push is Write. With yield it ends early, in errSlow, when the peer does not
+// keep up while memory is short.
+func (c *conn) push(p []byte, yield bool) (int, error) {
 	if c.muted {
 		return 0, net.ErrClosed
 	}
-	done := 0
+	patience := c.s.cfg.StallTimeout
+	if yield && !c.secure {
+		patience = min(slowAfter, patience)
+	}
+	var waited time.Duration // without having written all that was to be written
+	done, moved := 0, 0
 	for {
 		chunk := p[done:]
 		if c.secure && len(chunk) > tlsWriteChunk {
 			chunk = chunk[:tlsWriteChunk]
 		}
-		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.s.cfg.StallTimeout)); err != nil {
+		begun := time.Now()
+		if err := c.Conn.SetWriteDeadline(begun.Add(patience)); err != nil {
 			return done, err
 		}
 		n, err := c.Conn.Write(chunk)
 		done += n
-		c.out += int64(n)
-		c.s.metrics.bytesOut.Add(uint64(n))
+		c.sent(n)
+		slow := yield && time.Since(begun) >= slowAfter && c.s.short()
 		switch {
 		case err == nil && done == len(p):
 			return done, nil
+		case err == nil && slow:
+			return done, errSlow
 		case err == nil:
-		case !c.secure && errors.Is(err, os.ErrDeadlineExceeded) &&
-			int64(n) >= int64(c.s.cfg.StallTimeout.Seconds()*minRate) && n > 0:
-			// Slow but moving: wait on.
+		case !c.secure && errors.Is(err, os.ErrDeadlineExceeded):
+			waited, moved = waited+time.Since(begun), moved+n
+			if waited >= c.s.cfg.StallTimeout {
+				if moved == 0 || int64(moved) < int64(waited.Seconds()*minRate) {
+					return done, err
+				}
+				waited, moved = 0, 0 // slow but moving: wait on
+			}
+			if slow {
+				return done, errSlow
+			}
 		default:
 			return done, err
 		}
+	}
+}
+
+func (c *conn) sent(n int) {
+	c.out += int64(n)
+	c.s.metrics.bytesOut.Add(uint64(n)) // #nosec G115: not negative
+	if c.paced && n > 0 {
+		c.pace(c.grant.sent(n, time.Now()))
 	}
 }
 
@@ -160,7 +228,12 @@ func (c *conn) Write(p []byte) (int, error) {
 func (c *conn) finish() {
 	if r := c.expected; r != nil {
 		c.expected = nil
+		r.dismiss()
 		r.release()
+	}
+	if c.grant != nil {
+		c.grant.leave()
+		c.grant, c.paced = nil, false
 	}
 	c.linger = false
 	if !c.inFlight {
@@ -185,7 +258,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &conn{Conn: nc, s: l.s}
+		c := &conn{Conn: nc, s: l.s, peer: peerOf(nc)}
 		st, secure := nc.(interface{ ConnectionState() tls.ConnectionState })
 		c.secure = secure
 		if !l.s.track(c) {

@@ -4,8 +4,10 @@
 // aligned buffers; nothing is buffered whole.
 //
 // Reading order: server.go (life of a connection), handle.go (life of a
-// request), route.go (which operation), authorize.go (who may), then one file
-// per family of operations: bucket_*.go, list.go, object_*.go, multipart_*.go.
+// request), route.go (which operation), authenticate.go (who), authorize.go (who
+// may), actions.go, decision.go and condition_keys.go (what policies are asked),
+// settings.go (a bucket's own policy), then one file per family of operations:
+// bucket_*.go, list.go, object_*.go, multipart_*.go.
 //
 // Invariants:
 //

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluicehq/sluice/engine"
 	"github.com/sluicehq/sluice/s3fast/body"
+	"github.com/sluicehq/sluice/s3fast/iam"
 	"github.com/sluicehq/sluice/s3fast/s3err"
 	"github.com/sluicehq/sluice/s3fast/s3xml"
 	"github.com/sluicehq/sluice/s3fast/sigv4"
@@ -79,6 +80,9 @@ var clientErrors = []struct {
 	{sigv4.ErrPayloadMismatch, s3err.XAmzContentSHA256Mismatch, ""},
 	{sigv4.ErrChunkSignature, s3err.SignatureDoesNotMatch, ""},
 
+	{iam.ErrBadToken, s3err.InvalidToken, ""},
+	{iam.ErrExpiredToken, s3err.ExpiredToken, ""},
+
 	{body.ErrTimeout, s3err.RequestTimeout, ""},
 	{body.ErrIncomplete, s3err.IncompleteBody, ""},
 	{body.ErrTooLong, s3err.IncompleteBody, "The request body is longer than declared."},
@@ -89,6 +93,15 @@ var clientErrors = []struct {
 	{body.ErrBadTrailer, s3err.MalformedTrailer, ""},
 
 	{s3xml.ErrMalformed, s3err.MalformedXML, ""},
+
+	// API Reference, GetObject, UploadPart.
+	{errKeyNeeded, s3err.InvalidRequest, "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object."},
+	{errKeyUnused, s3err.InvalidRequest, "The encryption parameters are not applicable to this object."},
+	{errWrongKey, s3err.AccessDenied, ""},
+	{errPartNeeds, s3err.InvalidRequest, "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters."},
+	{errPartPlain, s3err.InvalidRequest, "The multipart upload initiate did not request encryption. Please resend the request without sending encryption parameters."},
+	{errPartWrong, s3err.InvalidRequest, "The provided encryption parameters did not match the ones used originally."},
+	{errNoKeys, s3err.KMSNotFound, "Server side encryption needs key management, and none is configured."},
 }
 
 // engineError maps the engine's kinds.
@@ -131,6 +144,8 @@ func engineError(e *engine.Error) *s3err.Error {
 		}
 	case engine.InvalidName:
 		code = s3err.InvalidArgument
+	case engine.Locked:
+		return s3Error(errKeyNeeded)
 	case engine.KindInternal, engine.Corrupt, engine.UnknownOutcome, engine.NoDoc:
 	}
 	return code.Because(e)

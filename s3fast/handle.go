@@ -14,6 +14,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"github.com/sluicehq/sluice/s3fast/audit"
 	"github.com/sluicehq/sluice/s3fast/s3err"
 )
 
@@ -119,6 +120,9 @@ func (r *request) stamp() {
 	h := &r.ctx.Response.Header
 	h.SetCanonical([]byte("x-amz-request-id"), []byte(r.id))
 	h.SetCanonical([]byte("x-amz-id-2"), []byte(r.s.hostID))
+	if r.s.hsts != "" && r.secure() {
+		h.SetCanonical([]byte("Strict-Transport-Security"), []byte(r.s.hsts))
+	}
 }
 
 // release returns the request to the pool.
@@ -137,7 +141,7 @@ func (r *request) account() {
 		if r.identity != nil {
 			who = r.identity.Name
 		}
-		log.Debug("request", "id", r.id, "op", r.op.name, "bucket", r.bucket, "key", r.key,
+		log.Debug("request", "id", r.id, "op", r.op.name, "bucket", r.bucket, "key", audit.MaskPath(r.key),
 			"status", status, "user", who, "remote", r.ctx.RemoteAddr().String(),
 			"took", r.s.cfg.Now().Sub(r.started))
 	}
@@ -167,8 +171,8 @@ func (r *request) panicked(p any) {
 	r.fail(s3err.InternalError.New())
 }
 
-// prepare parses, routes, authenticates and authorises the request, in that
-// order, and looks its bucket up.
+// prepare parses, routes and authenticates the request, looks its bucket up,
+// whose policy has a say, and authorises it, in that order.
 func (r *request) prepare() error {
 	cluster := r.s.cfg.Cluster()
 	if cluster == nil {
@@ -183,24 +187,24 @@ func (r *request) prepare() error {
 	if err := r.s.routes.match(r); err != nil {
 		return err
 	}
-	if err := r.authenticate(); err != nil {
+	if !r.op.late {
+		if err := r.guarded("", (*request).authenticate); err != nil {
+			return err
+		}
+		if err := r.admit(); err != nil {
+			return err
+		}
+	}
+	if err := r.findBucket(); err != nil {
 		return err
 	}
-	if err := r.admit(); err != nil {
-		return err
-	}
-	if err := r.authorize(); err != nil {
-		return err
+	if !r.op.late {
+		if err := r.authorize(); err != nil {
+			return err
+		}
 	}
 	if err := r.checkBody(); err != nil {
 		return err
-	}
-	if r.bucket != "" && !r.op.bucketless {
-		b, err := r.s.cfg.Engine.Bucket(r.context(), r.bucket)
-		if err != nil {
-			return err
-		}
-		r.b = b
 	}
 	r.ready = true
 	return nil
@@ -234,16 +238,17 @@ func (r *request) parse(cluster *Cluster) error {
 // fail answers with an error document.
 func (r *request) fail(err error) {
 	e := r.hide(s3Error(err))
+	r.code = e.Code.Code
 	if e.Status >= 500 && e.Code != s3err.NotImplemented && e.Code != s3err.SlowDown && r.s.mayComplain(e) {
 		r.s.cfg.Logger.Error("request failed", "id", r.id, "op", r.op.name, "bucket", r.bucket,
-			"key", r.key, "code", e.Code.Code, "error", err)
+			"key", audit.MaskPath(r.key), "code", e.Code.Code, "error", err)
 	}
 	resp := &r.ctx.Response
 	resp.SetStatusCode(e.Status)
 	_ = resp.CloseBodyStream()
 	resp.ResetBody()
 	if e.Code == s3err.SlowDown || e.Code == s3err.ServiceUnavailable {
-		resp.Header.Set("Retry-After", "1")
+		resp.Header.Set("Retry-After", r.retryAfter())
 	}
 	if e.Code == s3err.RequestTimeout || e.Code == s3err.IncompleteBody {
 		resp.SetConnectionClose()

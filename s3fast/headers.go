@@ -25,8 +25,8 @@ const (
 )
 
 // refuseUnbuilt refuses headers that change what a request on an object means
-// and that are not acted upon: encryption, object lock, ACLs, storage classes,
-// appends, redirects, tags.
+// and that are not acted upon: object lock, ACLs, storage classes,
+// appends, redirects.
 func (r *request) refuseUnbuilt() error {
 	for i := range r.headers.list {
 		h := &r.headers.list[i]
@@ -55,14 +55,14 @@ func refuseHeader(name, value string) error {
 			return s3err.InvalidStorageClass.With("StorageClassRequested", value)
 		}
 		return nil
-	case "x-amz-tagging", "x-amz-website-redirect-location", "x-amz-write-offset-bytes",
+	case "x-amz-website-redirect-location", "x-amz-write-offset-bytes",
 		"x-amz-rename-source", "x-amz-mfa", "x-amz-bypass-governance-retention":
 		return notImplementedHeader(name)
 	}
 	switch {
-	case strings.HasPrefix(name, "x-amz-server-side-encryption"),
-		strings.HasPrefix(name, "x-amz-copy-source-server-side-encryption"),
-		strings.HasPrefix(name, "x-amz-object-lock-"):
+	case strings.HasPrefix(name, sseHeader), strings.HasPrefix(name, "x-amz-copy-source-server-side-encryption"):
+		return checkEncryptionHeader(name)
+	case strings.HasPrefix(name, "x-amz-object-lock-"):
 		return notImplementedHeader(name)
 	case strings.HasPrefix(name, "x-amz-grant-"):
 		return s3err.AccessControlListNotSupported.New()
@@ -230,7 +230,8 @@ func (r *request) setObjectHeaders(o *meta.Object) {
 	for i := range o.Metadata {
 		r.set(metaPrefix+o.Metadata[i].Name, encodeMetadata(o.Metadata[i].Value))
 	}
-	if len(o.Tags) > 0 {
+	r.setEncryption(o.Seal, false)
+	if len(o.Tags) > 0 && r.allows("s3:GetObjectTagging", r.bucket, r.key) {
 		r.set("x-amz-tagging-count", strconv.Itoa(len(o.Tags)))
 	}
 	if o.Class != "" && o.Class != storageStandard {

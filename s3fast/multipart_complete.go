@@ -34,6 +34,10 @@ func completeMultipartUpload(r *request) error {
 	if err != nil {
 		return err
 	}
+	// SDKs may send it along; the parts have been encrypted with it already.
+	if _, err := r.customerKey(customerPrefix); err != nil {
+		return err
+	}
 	doc, err := r.readXML(s3xml.MaxComplete)
 	if err != nil {
 		return err
@@ -53,6 +57,9 @@ func completeMultipartUpload(r *request) error {
 	})
 	if err != nil {
 		return r.completeError(err, id, parts)
+	}
+	if o.Seal != nil && o.Seal.Mode != meta.SealCustomer {
+		r.setEncryption(o.Seal, false)
 	}
 	r.answerXML(s3xml.AppendCompleteMultipartUpload(nil, &s3xml.CompleteResult{
 		Location: r.location(), Bucket: r.bucket, Key: r.key, ETag: o.ETag,

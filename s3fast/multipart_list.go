@@ -85,8 +85,14 @@ func listParts(r *request) error {
 	return nil
 }
 
+// anonymousID is AWS's canonical id of everybody.
+const anonymousID = "65a011a29cdf8ec533ec3d1ccaae921c"
+
 // initiator names the user who began an upload.
 func initiator(user string) *s3xml.Owner {
+	if user == "" {
+		return &s3xml.Owner{ID: anonymousID}
+	}
 	return &s3xml.Owner{ID: "arn:aws:iam::" + accountID + ":user/" + user, DisplayName: user}
 }
 

@@ -207,7 +207,7 @@ func TestMultipartErrors(t *testing.T) {
 		"no document":      {call{method: "POST", target: "/bkt/k?uploadId=" + id}, "400 MalformedXML"},
 		"max-parts":        {call{method: "GET", target: "/bkt/k?max-parts=x&uploadId=" + id}, "400 InvalidArgument"},
 		"encoding-type":    {call{method: "GET", target: "/bkt?uploads&encoding-type=x"}, "400 InvalidArgument"},
-		"encryption":       {call{method: "POST", target: "/bkt/k?uploads", header: with("x-amz-server-side-encryption", "aws:kms")}, "501 NotImplemented"},
+		"encryption":       {call{method: "POST", target: "/bkt/k?uploads", header: with("x-amz-server-side-encryption", "aws:kms")}, "400 KMS.NotFoundException"},
 	} {
 		a := r.do(c.c)
 		if a.String() != c.want {

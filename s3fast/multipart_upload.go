@@ -24,15 +24,26 @@ func createMultipartUpload(r *request) error {
 	if err := r.objectHeaders(&o); err != nil {
 		return err
 	}
+	if err := r.giveTags(&o); err != nil {
+		return err
+	}
 	alg, kind, err := declaredChecksum(r.header("x-amz-checksum-algorithm"), r.header("x-amz-checksum-type"))
 	if err != nil {
 		return err
 	}
 	o.Checksum = meta.Checksum{Algorithm: alg.String(), Type: kind}
-	up, err := r.s.cfg.Engine.CreateUpload(r.context(), r.bucket, r.key, r.identity.Name, o)
+	how, err := r.wantedEncryption()
 	if err != nil {
 		return err
 	}
+	if o.Seal, _, err = r.newSeal(&how); err != nil {
+		return err
+	}
+	up, err := r.s.cfg.Engine.CreateUpload(r.context(), r.bucket, r.key, r.userName(), o)
+	if err != nil {
+		return err
+	}
+	r.setEncryption(o.Seal, true)
 	if alg != checksum.None {
 		r.set("x-amz-checksum-algorithm", alg.String())
 		r.set("x-amz-checksum-type", kind)
@@ -94,15 +105,19 @@ func uploadPart(r *request) error {
 	if err := checkPartAlgorithm(declared, claim.algorithm); err != nil {
 		return err
 	}
+	key, err := r.partKey(&up)
+	if err != nil {
+		return err
+	}
 	in, err := r.openUpload(claim, partAlgorithm(declared.Algorithm))
 	if err != nil {
 		return err
 	}
 	defer in.Close()
 	part, err := r.s.cfg.Engine.PutPart(r.context(), engine.PutPartRequest{
-		Bucket: r.bucket, Key: r.key, UploadID: id, Number: number, Size: in.size, Body: in,
+		Bucket: r.bucket, Key: r.key, UploadID: id, Number: number, Size: in.size, Body: in, DataKey: key,
 		Finish: func(p *meta.Part) error {
-			p.ETag, p.Checksum = in.etag(), in.checksum()
+			p.ETag, p.Checksum = sealedETag(up.Object.Seal, key, in.MD5()), in.checksum()
 			return nil
 		},
 	})
@@ -110,6 +125,7 @@ func uploadPart(r *request) error {
 		return err
 	}
 	r.setETag(part.ETag)
+	r.setEncryption(up.Object.Seal, false)
 	if claim.algorithm != checksum.None || declared.Algorithm != "" {
 		sum := part.Checksum
 		sum.Type = "" // a part has none
@@ -153,6 +169,10 @@ func uploadPartCopy(r *request) error {
 	if err != nil {
 		return err
 	}
+	key, err := r.partKey(&up)
+	if err != nil {
+		return err
+	}
 	src, err := r.openSource()
 	if err != nil {
 		return err
@@ -173,15 +193,16 @@ func uploadPartCopy(r *request) error {
 	}
 	defer in.Close()
 	part, err := r.s.cfg.Engine.PutPart(r.context(), engine.PutPartRequest{
-		Bucket: r.bucket, Key: r.key, UploadID: id, Number: number, Size: n, Body: in,
+		Bucket: r.bucket, Key: r.key, UploadID: id, Number: number, Size: n, Body: in, DataKey: key,
 		Finish: func(p *meta.Part) error {
-			p.ETag, p.Checksum = in.etag(), in.checksum()
+			p.ETag, p.Checksum = sealedETag(up.Object.Seal, key, in.sums.MD5()), in.checksum()
 			return nil
 		},
 	})
 	if err != nil {
 		return copyError(err)
 	}
+	r.setEncryption(up.Object.Seal, false)
 	doc := s3xml.Copy{LastModified: time.Unix(0, part.ModTime), ETag: part.ETag, Checksums: xmlChecksums(part.Checksum, 0)}
 	doc.Checksums.Type = ""
 	r.answerXML(s3xml.AppendCopyPart(nil, &doc))

@@ -75,6 +75,9 @@ func getObjectAttributes(r *request) error {
 		return err
 	}
 	defer obj.Close()
+	if err := r.unlock(obj, customerPrefix, r.key, false); err != nil {
+		return err
+	}
 	cond := r.readConditions()
 	switch v, header := cond.evaluate(&obj.Info); v {
 	case failed:

@@ -1,7 +1,6 @@
 package s3fast
 
 import (
-	"encoding/hex"
 	"errors"
 	"io"
 	"net/url"
@@ -69,15 +68,26 @@ func (r *request) openSource() (*source, error) {
 	if version != "" && version != "null" {
 		return nil, invalidVersion(version)
 	}
-	if !r.allows("s3:GetObject", bucket, key) || version != "" && !r.allows("s3:GetObjectVersion", bucket, key) {
-		return nil, s3err.AccessDenied.New()
+	action := "s3:GetObject"
+	if version != "" {
+		action = "s3:GetObjectVersion"
+	}
+	q := question{r: r, bucket: bucket, key: key, version: version}
+	if err := q.allow(action); err != nil {
+		return nil, err
 	}
 	obj, err := r.s.cfg.Engine.Get(r.context(), bucket, key)
 	if err != nil {
-		if engine.KindOf(err) == engine.NoObject && !r.allows("s3:ListBucket", bucket, "") {
-			return nil, s3err.AccessDenied.Because(err)
+		if engine.KindOf(err) == engine.NoObject {
+			if denied := r.mayMiss(bucket, key); denied != nil {
+				return nil, denied
+			}
 		}
 		return nil, sourceError(err, bucket, key)
+	}
+	if err := r.unlock(obj, sourceCustomerPrefix, key, true); err != nil {
+		obj.Close()
+		return nil, err
 	}
 	cond := r.copyConditions()
 	if v, header := cond.evaluate(&obj.Info); v != proceed {
@@ -130,21 +140,31 @@ func copyObject(r *request) error {
 	if err != nil {
 		return err
 	}
+	how, err := r.wantedEncryption()
+	if err != nil {
+		return err
+	}
+	sealed, key, err := r.newSeal(&how)
+	if err != nil {
+		return err
+	}
+	o.Seal = sealed
 	in, err := newCopyReader(r, src.Object, 0, src.Info.Size, alg)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
 	o, err = r.s.cfg.Engine.Put(r.context(), engine.PutRequest{
-		Bucket: r.bucket, Key: r.key, Size: src.Info.Size, Body: in, Object: o, If: cond,
+		Bucket: r.bucket, Key: r.key, Size: src.Info.Size, Body: in, Object: o, If: cond, DataKey: key,
 		Finish: func(o *meta.Object) error {
-			o.ETag, o.Checksum = in.etag(), in.checksum()
+			o.ETag, o.Checksum = sealedETag(sealed, key, in.sums.MD5()), in.checksum()
 			return nil
 		},
 	})
 	if err != nil {
 		return copyError(err)
 	}
+	r.setEncryption(o.Seal, true)
 	r.answerXML(s3xml.AppendCopyObject(nil, &s3xml.Copy{
 		LastModified: time.Unix(0, o.ModTime), ETag: o.ETag, Checksums: xmlChecksums(o.Checksum, 0),
 	}))
@@ -164,7 +184,7 @@ func (r *request) copyTarget(src *source) (o meta.Object, alg checksum.Algorithm
 		return o, 0, err
 	}
 	wanted := r.header("x-amz-checksum-algorithm")
-	if src.bucket == r.bucket && src.key == r.key && !replace && wanted == "" {
+	if src.bucket == r.bucket && src.key == r.key && !replace && wanted == "" && !r.namesEncryption() {
 		return o, 0, s3err.InvalidRequest.Say("This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 	}
 	if replace {
@@ -172,8 +192,8 @@ func (r *request) copyTarget(src *source) (o meta.Object, alg checksum.Algorithm
 	} else {
 		o.Headers, o.Metadata = src.Info.Headers, src.Info.Metadata
 	}
-	if !retag {
-		o.Tags = src.Info.Tags
+	if err == nil {
+		err = r.copyTags(&o, src, retag)
 	}
 	alg, ok := checksum.Parse(wanted)
 	switch {
@@ -238,11 +258,6 @@ func (c *copyReader) Close() error {
 		return c.body.Close()
 	}
 	return nil
-}
-
-func (c *copyReader) etag() string {
-	sum := c.sums.MD5()
-	return hex.EncodeToString(sum[:])
 }
 
 func (c *copyReader) checksum() meta.Checksum {

@@ -14,6 +14,7 @@ import (
 	"github.com/sluicehq/sluice/engine"
 	"github.com/sluicehq/sluice/engine/checksum"
 	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/s3fast/audit"
 	"github.com/sluicehq/sluice/s3fast/s3err"
 	"github.com/sluicehq/sluice/s3fast/s3xml"
 	"github.com/sluicehq/sluice/s3fast/sigv4"
@@ -85,10 +86,12 @@ func deleteObjects(r *request) error {
 	errs := several(len(d.Objects), func(i int) error { return r.deleteOne(&d.Objects[i]) })
 	for i := range d.Objects {
 		o := &d.Objects[i]
-		if err := errs[i]; err != nil {
+		err := errs[i]
+		r.touch(o.Key, err)
+		if err != nil {
 			e := s3Error(err)
 			if e.Status >= 500 {
-				r.s.cfg.Logger.Error("delete failed", "id", r.id, "bucket", r.bucket, "key", o.Key, "error", err)
+				r.s.cfg.Logger.Error("delete failed", "id", r.id, "bucket", r.bucket, "key", audit.MaskPath(o.Key), "error", err)
 			}
 			doc.Errors = append(doc.Errors, s3xml.DeleteError{Key: o.Key, VersionID: o.VersionID,
 				Code: e.Code.Code, Message: e.Text()})
@@ -138,6 +141,20 @@ func (r *request) requireDigest() error {
 	return nil
 }
 
+// mayDelete checks the actions that deleting one object of a DeleteObjects
+// request needs, as needs does for DeleteObject.
+func (r *request) mayDelete(o *s3xml.DeleteObject) error {
+	q := question{r: r, bucket: r.bucket, key: o.Key, version: o.VersionID, ifMatch: o.ETag}
+	err := q.allow("s3:DeleteObject")
+	if err == nil && o.VersionID != "" {
+		err = q.allow("s3:DeleteObjectVersion")
+	}
+	if err == nil && o.ETag != "" && o.ETag != "*" {
+		err = q.allow("s3:GetObject")
+	}
+	return err
+}
+
 // deleteOne deletes one object of a DeleteObjects request. It runs on several
 // goroutines at once.
 func (r *request) deleteOne(o *s3xml.DeleteObject) error {
@@ -148,10 +165,9 @@ func (r *request) deleteOne(o *s3xml.DeleteObject) error {
 		return s3err.KeyTooLong.New()
 	case o.VersionID != "" && o.VersionID != "null":
 		return s3err.NoSuchVersion.New()
-	case o.VersionID != "" && !r.allows("s3:DeleteObjectVersion", r.bucket, o.Key):
-		return s3err.AccessDenied.New()
-	case !r.allows("s3:DeleteObject", r.bucket, o.Key):
-		return s3err.AccessDenied.New()
+	}
+	if err := r.mayDelete(o); err != nil {
+		return err
 	}
 	req := engine.DeleteRequest{Bucket: r.bucket, Key: o.Key, IfSize: -1}
 	if o.ETag != "" {

@@ -1,7 +1,7 @@
 package s3fast
 
 import (
-	"io"
+	"context"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -33,6 +33,9 @@ func (r *request) read(withBody bool) error {
 	if err := r.checkVersion(); err != nil {
 		return err
 	}
+	if err := r.refuseMethodHeaders(); err != nil {
+		return err
+	}
 	over, err := r.overrides()
 	if err != nil {
 		return err
@@ -50,17 +53,22 @@ func (r *request) read(withBody bool) error {
 		if err != nil {
 			return err
 		}
+		if _, err := r.readKey(info.Seal, customerPrefix, r.b.ID, r.key); err != nil {
+			return err
+		}
 		return r.answerRead(&info, nil, over, 0, false)
 	}
 	obj, err := r.s.cfg.Engine.Get(r.context(), r.bucket, r.key)
 	if err != nil {
 		return err
 	}
-	if err := r.answerRead(&obj.Info, obj, over, part, withBody); err != nil {
-		obj.Close()
-		return err
+	if err = r.unlock(obj, customerPrefix, r.key, withBody); err == nil {
+		err = r.answerRead(&obj.Info, obj, over, part, withBody)
 	}
-	return nil
+	if err != nil {
+		obj.Close()
+	}
+	return err
 }
 
 // checkVersion accepts ?versionId=null, the one version of a key in a bucket
@@ -207,7 +215,7 @@ func (r *request) attachBody(obj *engine.Object, sel selection) error {
 		obj.Close()
 		return nil
 	}
-	r.ctx.Response.SetBodyStream(&objectStream{obj: obj, body: b}, int(sel.n))
+	r.ctx.Response.SetBodyStream(r.objectStream(obj, b, sel), int(sel.n))
 	return nil
 }
 
@@ -216,21 +224,23 @@ func (r *request) attachBody(obj *engine.Object, sel selection) error {
 // yields fewer bytes than Content-Length told, the connection is closed.
 type objectStream struct {
 	obj  *engine.Object
-	body *engine.Body
+	body *engine.Body // nil while sent in pieces
+	ctx  context.Context
+
+	conn      *conn // nil in unit tests without one
+	off, left int64 // what is still to be written
+	inPieces  bool
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader; WriteTo (limit_stream.go) is what is used.
 func (s *objectStream) Read(p []byte) (int, error) { return s.body.Read(p) }
-
-// WriteTo writes the engine's buffers to w.
-func (s *objectStream) WriteTo(w io.Writer) (int64, error) { return s.body.WriteTo(w) }
 
 // SupportsBodyWriteTo tells fasthttp to prefer WriteTo.
 func (s *objectStream) SupportsBodyWriteTo() bool { return true }
 
 // Close releases buffers and pin.
 func (s *objectStream) Close() error {
-	err := s.body.Close()
+	s.closeBody()
 	s.obj.Close()
-	return err
+	return nil
 }

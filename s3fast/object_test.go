@@ -152,8 +152,8 @@ func TestPutChecksums(t *testing.T) {
 		"wrong MD5":       {with("Content-MD5", "1B2M2Y8AsgTpgAmY7PhCfg=="), "400 BadDigest"},
 		"malformed MD5":   {with("Content-MD5", "1B2M"), "400 InvalidDigest"},
 		"empty MD5":       {with("Content-MD5", ""), "400 InvalidDigest"},
-		"encryption":      {with("x-amz-server-side-encryption", "AES256"), "501 NotImplemented"},
-		"tags":            {with("x-amz-tagging", "a=b"), "501 NotImplemented"},
+		"encryption":      {with("x-amz-server-side-encryption", "AES256"), "400 KMS.NotFoundException"},
+		"tags":            {with("x-amz-tagging", "a=b&a=c"), "400 InvalidTag"},
 		"public":          {with("x-amz-acl", "public-read"), "400 AccessControlListNotSupported"},
 		"storage class":   {with("x-amz-storage-class", "GLACIER"), "400 InvalidStorageClass"},
 		"large metadata":  {with("x-amz-meta-a", strings.Repeat("x", 2048)), "400 MetadataTooLarge"},
@@ -205,7 +205,7 @@ func TestReadConditions(t *testing.T) {
 		"version":                 {"/bkt/k?versionId=null", nil, "200", "0123456789"},
 		"other version":           {"/bkt/k?versionId=abc", nil, "400 InvalidArgument", ""},
 		"no key":                  {"/bkt/none", nil, "404 NoSuchKey", ""},
-		"customer key":            {"/bkt/k", with("x-amz-server-side-encryption-customer-algorithm", "AES256"), "501 NotImplemented", ""},
+		"customer key":            {"/bkt/k", with("x-amz-server-side-encryption-customer-algorithm", "AES256"), "400 InvalidRequest", ""},
 	} {
 		a := r.do(call{method: "GET", target: c.target, header: c.header})
 		if got := strings.TrimSpace(a.String()); got != c.want || a.status < 300 && a.body != c.body {

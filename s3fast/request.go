@@ -7,6 +7,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/s3fast/audit"
 	"github.com/sluicehq/sluice/s3fast/iam"
 	"github.com/sluicehq/sluice/s3fast/sigv4"
 )
@@ -26,13 +27,32 @@ type request struct {
 
 	auth     sigv4.Result  // Payload tells how the body is protected
 	identity *iam.Identity // who signed
-	b        meta.Bucket   // set for bucket and object operations, after authorisation
+	b        meta.Bucket   // set for bucket and object operations
+	settings *settings     // of b
+	absent   error         // the bucket does not exist: authorize says who is told
+	question question      // what authorize asks of policies
+
+	// A policy wants to know what only the body tells: authorizeWithBody decides,
+	// once bodyKnown and what it told are set.
+	open, bodyKnown bool
+	constraint      string // LocationConstraint of CreateBucket
 
 	conn    *conn     // the connection; nil in unit tests without one
 	started time.Time // when the header had been read, by Config.Now
 	target  target    // the request target as it came over the wire
 	headers headers   // the header block, names lower-case, in wire order
 	ready   bool      // prepare succeeded
+
+	code    string         // S3 error code that was answered, or ""
+	touched []audit.Object // objects of a DeleteObjects, for the audit
+
+	grant *subject      // what admit began, where there is no connection to end it
+	retry time.Duration // Retry-After of a SlowDown; 0: a second
+
+	form *postForm // the form of a PostObject, once its fields have been read
+
+	tags   []meta.Header // what requestTags found
+	tagged bool
 }
 
 // context is the context for calls of the engine. It ends when Shutdown gives up
@@ -65,7 +85,12 @@ type operation struct {
 	name   string // S3's name: "GetObject"; also the metrics label
 	action string // IAM action: "s3:GetObject"; "": run checks what it touches itself
 	also   string // second action that must be allowed, or ""
-	index  int    // position in the metrics
+	// version are the actions to be allowed in place of action and also when the
+	// request names a version; nil: the same.
+	version []string
+	writes  bool // headers ask for further actions: see needs
+	lists   bool // has prefix, delimiter and page size for condition keys
+	index   int  // position in the metrics
 	// run answers the request. An error is rendered as S3 XML by the caller; a
 	// handler that returned an error has written nothing to the response.
 	run func(r *request) error
@@ -76,6 +101,9 @@ type operation struct {
 	// the authentication's and response-*; others that S3 defines are refused.
 	params []string
 	body   bodyUse // what the request body is
+	// late operations take the signature from the body (forms): run authenticates,
+	// admits and authorises by itself.
+	late bool
 }
 
 // bodyUse says what an operation does with the request body.
@@ -85,6 +113,7 @@ const (
 	bodyNone   bodyUse = iota // must be empty (a body is drained if small, else refused)
 	bodyXML                   // bounded document: read whole with r.readXML(max)
 	bodyStream                // streamed: r.openBody
+	bodyForm                  // a form: run bounds and reads it
 )
 
 // header returns a request header ("" when absent), name in any case.

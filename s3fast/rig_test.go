@@ -169,6 +169,7 @@ type call struct {
 	header         [][2]string // sent, and signed, in this order
 	body           string
 	user           string // default alice; "-": not signed
+	secret         string // default every user's
 	payload        string // x-amz-content-sha256; default the body's hash
 	unsignedExtra  string // raw header lines added after signing
 	noLength       bool   // leave Content-Length out
@@ -217,6 +218,9 @@ func (r *rig) head(c call) string {
 	if c.user == "" {
 		c.user = rigUser
 	}
+	if c.secret == "" {
+		c.secret = rigSecret
+	}
 	if c.proto == "" {
 		c.proto = "HTTP/1.1"
 	}
@@ -233,7 +237,7 @@ func (r *rig) head(c call) string {
 		fmt.Fprintf(&b, "%s: %s\r\n", h[0], h[1])
 	}
 	if c.user != "-" {
-		for k, v := range sigv4.Sign(&c, c.user, rigSecret, r.region, "s3", c.payload, c.now) {
+		for k, v := range sigv4.Sign(&c, c.user, c.secret, r.region, "s3", c.payload, c.now) {
 			fmt.Fprintf(&b, "%s: %s\r\n", k, v)
 		}
 	}

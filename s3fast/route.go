@@ -27,6 +27,7 @@ type routeKey struct {
 type routes struct {
 	table   map[routeKey]*operation
 	copied  map[*operation]*operation // in place of the key, with x-amz-copy-source
+	sts     map[string]*operation     // by Action of the form
 	invalid *operation                // stands for requests that match none
 	names   []string                  // operation names by operation.index
 }
@@ -55,6 +56,7 @@ func newRoutes() *routes {
 	t := &routes{
 		table:   make(map[routeKey]*operation),
 		copied:  make(map[*operation]*operation),
+		sts:     make(map[string]*operation),
 		invalid: &operation{name: "Invalid"},
 	}
 	t.register(t.invalid)
@@ -62,6 +64,9 @@ func newRoutes() *routes {
 	t.addBucket()
 	t.addObject()
 	t.addConfigurations()
+	t.addEncryption()
+	t.addAccess()
+	t.addTagging()
 	return t
 }
 
@@ -84,44 +89,50 @@ func (t *routes) add(l level, method, sub string, op operation) *operation {
 func (t *routes) addService() {
 	t.add(onService, "GET", "", operation{name: "ListBuckets", action: "s3:ListAllMyBuckets",
 		run: listBuckets, bucketless: true})
+	t.addSTS()
 }
 
 func (t *routes) addBucket() {
 	t.add(onBucket, "PUT", "", operation{name: "CreateBucket", action: "s3:CreateBucket",
-		run: createBucket, bucketless: true, body: bodyXML})
+		run: createBucket, bucketless: true, writes: true, body: bodyXML})
 	t.add(onBucket, "HEAD", "", operation{name: "HeadBucket", action: "s3:ListBucket", run: headBucket})
 	t.add(onBucket, "DELETE", "", operation{name: "DeleteBucket", action: "s3:DeleteBucket", run: deleteBucket})
-	t.add(onBucket, "GET", "", operation{name: "ListObjects", action: "s3:ListBucket", run: listObjectsV1})
-	t.add(onBucket, "GET", "list-type", operation{name: "ListObjectsV2", action: "s3:ListBucket", run: listObjectsV2})
-	t.add(onBucket, "GET", "versions", operation{name: "ListObjectVersions", action: "s3:ListBucketVersions", run: listObjectVersions})
+	t.add(onBucket, "GET", "", operation{name: "ListObjects", action: "s3:ListBucket", run: listObjectsV1, lists: true})
+	t.add(onBucket, "GET", "list-type", operation{name: "ListObjectsV2", action: "s3:ListBucket", run: listObjectsV2, lists: true})
+	t.add(onBucket, "GET", "versions", operation{name: "ListObjectVersions", action: "s3:ListBucketVersions", run: listObjectVersions, lists: true})
 	t.add(onBucket, "GET", "location", operation{name: "GetBucketLocation", action: "s3:GetBucketLocation", run: getBucketLocation})
 	t.add(onBucket, "GET", "versioning", operation{name: "GetBucketVersioning", action: "s3:GetBucketVersioning", run: getBucketVersioning})
 	t.add(onBucket, "GET", "uploads", operation{name: "ListMultipartUploads",
-		action: "s3:ListBucketMultipartUploads", run: listMultipartUploads})
+		action: "s3:ListBucketMultipartUploads", run: listMultipartUploads, lists: true})
 	t.add(onBucket, "POST", "delete", operation{name: "DeleteObjects", run: deleteObjects, body: bodyXML})
 	// Browser form uploads.
-	t.add(onBucket, "POST", "", operation{name: "PostObject", action: "s3:PutObject", run: notImplemented})
+	t.add(onBucket, "POST", "", operation{name: "PostObject", action: "s3:PutObject", run: postObject,
+		writes: true, late: true, body: bodyForm})
 }
 
 func (t *routes) addObject() {
 	version := []string{"versionId"}
 	read := []string{"versionId", "partNumber"}
 	upload := []string{"partNumber"}
-	t.add(onObject, "GET", "", operation{name: "GetObject", action: "s3:GetObject", run: getObject, params: read})
-	t.add(onObject, "HEAD", "", operation{name: "HeadObject", action: "s3:GetObject", run: headObject, params: read})
+	t.add(onObject, "GET", "", operation{name: "GetObject", action: "s3:GetObject", run: getObject, params: read,
+		version: []string{"s3:GetObjectVersion"}})
+	t.add(onObject, "HEAD", "", operation{name: "HeadObject", action: "s3:GetObject", run: headObject, params: read,
+		version: []string{"s3:GetObjectVersion"}})
 	t.add(onObject, "GET", "attributes", operation{name: "GetObjectAttributes", action: "s3:GetObject",
-		also: "s3:GetObjectAttributes", run: getObjectAttributes, params: version})
-	put := t.add(onObject, "PUT", "", operation{name: "PutObject", action: "s3:PutObject", run: putObject, body: bodyStream})
-	t.copied[put] = t.register(&operation{name: "CopyObject", action: "s3:PutObject", run: copyObject})
-	t.add(onObject, "DELETE", "", operation{name: "DeleteObject", action: "s3:DeleteObject", run: deleteObject, params: version})
+		also: "s3:GetObjectAttributes", run: getObjectAttributes, params: version,
+		version: []string{"s3:GetObjectVersion", "s3:GetObjectVersionAttributes"}})
+	put := t.add(onObject, "PUT", "", operation{name: "PutObject", action: "s3:PutObject", run: putObject, writes: true, body: bodyStream})
+	t.copied[put] = t.register(&operation{name: "CopyObject", action: "s3:PutObject", run: copyObject, writes: true})
+	t.add(onObject, "DELETE", "", operation{name: "DeleteObject", action: "s3:DeleteObject", run: deleteObject, params: version, writes: true,
+		version: []string{"s3:DeleteObject", "s3:DeleteObjectVersion"}})
 
-	t.add(onObject, "POST", "uploads", operation{name: "CreateMultipartUpload", action: "s3:PutObject", run: createMultipartUpload})
+	t.add(onObject, "POST", "uploads", operation{name: "CreateMultipartUpload", action: "s3:PutObject", run: createMultipartUpload, writes: true})
 	part := t.add(onObject, "PUT", "uploadId", operation{name: "UploadPart", action: "s3:PutObject",
 		run: uploadPart, params: upload, body: bodyStream})
 	t.copied[part] = t.register(&operation{name: "UploadPartCopy", action: "s3:PutObject",
 		run: uploadPartCopy, params: upload})
 	t.add(onObject, "POST", "uploadId", operation{name: "CompleteMultipartUpload", action: "s3:PutObject",
-		run: completeMultipartUpload, body: bodyXML})
+		run: completeMultipartUpload, writes: true, body: bodyXML})
 	t.add(onObject, "DELETE", "uploadId", operation{name: "AbortMultipartUpload",
 		action: "s3:AbortMultipartUpload", run: abortMultipartUpload})
 	t.add(onObject, "GET", "uploadId", operation{name: "ListParts",
@@ -145,7 +156,7 @@ func (t *routes) match(r *request) error {
 	if err != nil {
 		return err
 	}
-	if l == onService && sub == "" && method != "GET" {
+	if l == onService && sub == "" && method != "GET" && !r.asksSTS() {
 		return methodNotAllowed(method)
 	}
 	op := t.table[routeKey{l, method, sub}]

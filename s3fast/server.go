@@ -9,16 +9,19 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/sluicehq/sluice/engine"
 	"github.com/sluicehq/sluice/engine/seal/keyring"
 	"github.com/sluicehq/sluice/s3fast/audit"
 	"github.com/sluicehq/sluice/s3fast/iam"
+	"github.com/sluicehq/sluice/s3fast/oidc"
 	"github.com/sluicehq/sluice/s3fast/sigv4"
 )
 
@@ -49,9 +52,24 @@ type Config struct {
 	Logger       *slog.Logger
 	Now          func() time.Time
 
+	OIDC func() *oidc.Set // providers of web identities, now; nil: none
+
 	Audit  audit.Sink    // nil: requests are not audited
 	Keys   *keyring.Ring // nil: no encryption at rest (SSE-C needs none)
 	Limits *Limits       // nil: no limits per user
+	// Memory tells what share of the engine's I/O buffers is on loan, 0 to 1;
+	// nil: nothing is known. It is asked for while slow clients are served.
+	Memory func() float64
+
+	// PlainKeys: customers' keys (SSE-C) are taken over connections without TLS,
+	// because it ends in front of this server. S3 refuses them.
+	PlainKeys bool
+
+	// TrustedProxies are the addresses whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	// HSTS is the max-age of Strict-Transport-Security on answers over TLS, in
+	// whole seconds (RFC 6797); 0: it is not sent. For endpoints without plain HTTP.
+	HSTS time.Duration
 }
 
 // ErrServerClosed is returned by Serve after Shutdown.
@@ -73,14 +91,22 @@ type Server struct {
 	cfg      Config
 	http     *fasthttp.Server
 	verifier *sigv4.Verifier
+	sts      *sigv4.Verifier // for the service sts
 	routes   *routes
 	hostID   string // x-amz-id-2
 	metrics  *metrics
 	tokens   tokens
-	pool     sync.Pool // of *request
+	settings settingsCache
+	hsts     string              // value of Strict-Transport-Security, or ""
+	forms    *semaphore.Weighted // bytes of forms held in memory
+	pool     sync.Pool           // of *request
+	auditing sync.Pool           // of *auditEvent
 
 	base   context.Context // ends when Shutdown gives up waiting
 	cancel context.CancelFunc
+
+	guard  *guard
+	pieces pieces
 
 	ids      atomic.Uint64
 	inFlight atomic.Int64
@@ -106,10 +132,16 @@ func New(cfg Config) (*Server, error) {
 		Secret: cfg.IAM.Secret, Region: cfg.Region, Service: "s3",
 		Skew: cfg.MaxClockSkew, Now: cfg.Now,
 	}
+	s.sts = newSTSVerifier(&cfg)
 	s.routes = newRoutes()
 	s.metrics = newMetrics(s.routes.names)
 	s.pool.New = func() any { return new(request) }
 	s.tokens = newTokens(cfg.Region)
+	if sec := int64(cfg.HSTS / time.Second); sec > 0 {
+		s.hsts = "max-age=" + decimal(sec)
+	}
+	s.forms = semaphore.NewWeighted(formMemory)
+	s.guard = newGuard(min(cfg.MaxRequests/4, 1024))
 	s.http = s.newHTTP()
 	return s, nil
 }
@@ -253,9 +285,13 @@ func (s *Server) connState(nc net.Conn, state fasthttp.ConnState) {
 	switch state {
 	case fasthttp.StateActive:
 		c.active.Store(true)
+		c.idleSince.Store(0)
 	case fasthttp.StateIdle, fasthttp.StateClosed:
 		c.finish()
 		c.active.Store(false)
+		if state == fasthttp.StateIdle {
+			c.idleSince.Store(time.Now().UnixNano())
+		}
 	}
 }
 
@@ -264,12 +300,13 @@ func (s *Server) AppendMetrics(dst []byte) []byte {
 	s.mu.Lock()
 	open := len(s.conns)
 	s.mu.Unlock()
-	return s.metrics.append(dst, open, s.inFlight.Load())
+	dst = s.metrics.append(dst, open, s.inFlight.Load())
+	return s.appendAbuse(dst)
 }
 
 // httpLogger passes fasthttp's few messages on.
 type httpLogger struct{ l *slog.Logger }
 
 func (h httpLogger) Printf(format string, args ...any) {
-	h.l.Debug("http", "message", fmt.Sprintf(format, args...))
+	h.l.Debug("http", "message", fmt.Sprintf(format, withoutContent(args)...))
 }

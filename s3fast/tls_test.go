@@ -15,22 +15,39 @@ import (
 	"time"
 )
 
-// TLS connections serve the same, in both directions, keep-alive included.
-func TestTLS(t *testing.T) {
-	r := newRig(t, nil)
-	r.bucket("bkt")
+// serveTLS makes the server listen with a certificate of its own.
+func (r *rig) serveTLS() (net.Listener, chan error) {
+	r.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
+	must(r.t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	must(t, err)
+	must(r.t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	must(r.t, err)
 	served := make(chan error, 1)
 	go func() {
 		served <- r.s.Serve(tls.NewListener(ln, &tls.Config{
 			Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}))
 	}()
+	return ln, served
+}
+
+// dialTLS opens a TLS connection that dies with the test.
+func (r *rig) dialTLS() net.Conn {
+	r.t.Helper()
+	ln, _ := r.serveTLS()
+	nc, err := tls.Dial("tcp", ln.Addr().String(), &tls.Config{InsecureSkipVerify: true}) // #nosec G402: test
+	must(r.t, err)
+	r.t.Cleanup(func() { nc.Close() })
+	return nc
+}
+
+// TLS connections serve the same, in both directions, keep-alive included.
+func TestTLS(t *testing.T) {
+	r := newRig(t, nil)
+	r.bucket("bkt")
+	ln, served := r.serveTLS()
 	// A peer that never shakes hands does not keep Shutdown waiting.
 	idle, err := net.Dial("tcp", ln.Addr().String())
 	must(t, err)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,13 @@ const (
 	TLSOff      = "off"      // plain HTTP only
 )
 
+// Modes of client certificates.
+const (
+	ClientAuthOff      = "off"      // none is asked for
+	ClientAuthOptional = "optional" // one that is shown must be good
+	ClientAuthRequired = "required" // no handshake without a good one
+)
+
 // Config is the daemon's configuration.
 type Config struct {
 	Drives      []string // directories or block devices
@@ -28,6 +36,12 @@ type Config struct {
 	StateDir    string // certificate, cluster key, and metadata where no drive is a directory
 	File        string // the TOML file, if any
 	TLS         string
+
+	TLSClientCA   string // PEM file; "": no client certificates
+	TLSClientAuth string // off, optional, required
+
+	User       string // NAME[:GROUP] to run as; "": as started
+	AdminGroup string // group that may use the admin socket, too; "": none
 
 	Region    string
 	IO        string // auto, io_uring, pread
@@ -43,7 +57,9 @@ type Config struct {
 	IdleTimeout     time.Duration
 	ShutdownTimeout time.Duration
 	MaxConns        int
+	MaxConnsPerAddr int // -1: half of MaxConns; 0: no limit
 	MaxRequests     int
+	TrustedProxies  []netip.Prefix
 
 	LogLevel  string // debug, info, warn, error
 	LogFormat string // text, json
@@ -56,6 +72,7 @@ func Default() Config {
 		AdminSocket:     api.DefaultSocket(),
 		StateDir:        defaultStateDir(),
 		TLS:             TLSAuto,
+		TLSClientAuth:   ClientAuthOff,
 		Region:          "us-east-1",
 		IO:              "auto",
 		Depth:           128,
@@ -68,6 +85,7 @@ func Default() Config {
 		IdleTimeout:     2 * time.Minute,
 		ShutdownTimeout: 30 * time.Second,
 		MaxConns:        65536,
+		MaxConnsPerAddr: -1,
 		MaxRequests:     4096,
 		LogLevel:        "info",
 		LogFormat:       "text",
@@ -96,6 +114,10 @@ func (c *Config) Flags() *pflag.FlagSet {
 	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "`DIR` for the certificate and the cluster key file")
 	fs.StringVar(&c.File, "config", c.File, "TOML configuration `FILE`")
 	fs.StringVar(&c.TLS, "tls", c.TLS, "auto (HTTPS and HTTP), required (HTTPS only) or off")
+	fs.StringVar(&c.TLSClientCA, "tls-client-ca", c.TLSClientCA, "PEM `FILE` of the authorities of client certificates")
+	fs.StringVar(&c.TLSClientAuth, "tls-client-auth", c.TLSClientAuth, "client certificates: off, optional or required; they come on top of signatures")
+	fs.StringVar(&c.User, "user", c.User, "`NAME[:GROUP]` to run as, once what needs root has been opened")
+	fs.StringVar(&c.AdminGroup, "admin-group", c.AdminGroup, "`GROUP` whose members may administer, besides root and the daemon's user")
 	fs.StringVar(&c.Region, "region", c.Region, "region that clients sign for")
 	fs.StringVar(&c.IO, "io", c.IO, "drive I/O: auto, io_uring or pread")
 	fs.IntVar(&c.Depth, "queue-depth", c.Depth, "operations in flight per drive (1-4096)")
@@ -109,6 +131,8 @@ func (c *Config) Flags() *pflag.FlagSet {
 	fs.DurationVar(&c.IdleTimeout, "idle-timeout", c.IdleTimeout, "an idle connection is closed after so long")
 	fs.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "requests in flight get so long at a stop")
 	fs.IntVar(&c.MaxConns, "max-connections", c.MaxConns, "open connections")
+	fs.IntVar(&c.MaxConnsPerAddr, "max-connections-per-address", c.MaxConnsPerAddr, "open connections of one client address (an IPv6 /64); 0: no limit, -1: half of max-connections")
+	fs.Var((*prefixes)(&c.TrustedProxies), "trusted-proxies", "`CIDR[,CIDR...]` of proxies whose X-Forwarded-For is believed")
 	fs.IntVar(&c.MaxRequests, "max-requests", c.MaxRequests, "requests in flight; more answer SlowDown")
 	fs.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
 	fs.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
@@ -128,6 +152,40 @@ func (s *size) Set(text string) error {
 		return fmt.Errorf("%q is no size (say 64MiB or 1GB)", text)
 	}
 	*s = size(n)
+	return nil
+}
+
+// prefixes is a list of address ranges: 10.0.0.0/8,2001:db8::/32,192.0.2.7.
+type prefixes []netip.Prefix
+
+func (p *prefixes) String() string {
+	parts := make([]string, len(*p))
+	for i, prefix := range *p {
+		parts[i] = prefix.String()
+	}
+	return strings.Join(parts, ",")
+}
+
+func (p *prefixes) Type() string { return "CIDR" }
+
+// Set implements pflag.Value. It replaces what was there.
+func (p *prefixes) Set(text string) error {
+	var found []netip.Prefix
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		prefix, err := netip.ParsePrefix(part)
+		if addr, addrErr := netip.ParseAddr(part); addrErr == nil {
+			prefix, err = addr.Unmap().WithZone("").Prefix(addr.Unmap().BitLen())
+		}
+		if err != nil {
+			return fmt.Errorf("%q is no address or range of addresses (say 10.0.0.0/8)", part)
+		}
+		found = append(found, prefix.Masked())
+	}
+	*p = found
 	return nil
 }
 
@@ -152,6 +210,16 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("inline-max: %s is above 1 MiB", humanize.IBytes(uint64(c.InlineMax)))
 	case c.MaxConns < 1 || c.MaxRequests < 1:
 		return fmt.Errorf("max-connections and max-requests must be at least 1")
+	case c.MaxConnsPerAddr < -1:
+		return fmt.Errorf("max-connections-per-address: %d is below -1", c.MaxConnsPerAddr)
+	case !oneOf(c.TLSClientAuth, ClientAuthOff, ClientAuthOptional, ClientAuthRequired):
+		return fmt.Errorf("tls-client-auth: %q is not off, optional or required", c.TLSClientAuth)
+	case c.TLSClientAuth != ClientAuthOff && c.TLSClientCA == "":
+		return fmt.Errorf("tls-client-auth: %s needs --tls-client-ca", c.TLSClientAuth)
+	case c.TLSClientAuth != ClientAuthOff && c.TLS == TLSOff:
+		return fmt.Errorf("tls-client-auth: %s needs TLS", c.TLSClientAuth)
+	case c.TLSClientAuth == ClientAuthRequired && c.TLS != TLSRequired:
+		return fmt.Errorf("tls-client-auth: required needs --tls required: plain HTTP would pass it by")
 	case c.StallTimeout <= 0 || c.IdleTimeout <= 0 || c.ShutdownTimeout <= 0:
 		return fmt.Errorf("timeouts must be positive")
 	case len(c.Listen) == 0:

@@ -48,6 +48,20 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+func TestTrustedProxies(t *testing.T) {
+	c, err := load(t, []string{"--drive", "/a"}, []string{"SLUICE_TRUSTED_PROXIES=10.1.2.3/8, ::ffff:192.0.2.7,2001:db8::1/32"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := (*prefixes)(&c.TrustedProxies).String(); got != "10.0.0.0/8,192.0.2.7/32,2001:db8::/32" {
+		t.Error(got)
+	}
+	file := write(t, "drive = \"/a\"\ntrusted-proxies = [\"10.0.0.0/8\", \"127.0.0.1\"]\n")
+	if c, err = load(t, []string{"--config", file}, nil); err != nil || len(c.TrustedProxies) != 2 {
+		t.Errorf("%v, %v", c.TrustedProxies, err)
+	}
+}
+
 func TestFileNamedByEnvironment(t *testing.T) {
 	file := write(t, `drive = "/d"`)
 	c, err := load(t, nil, []string{"SLUICE_CONFIG=" + file})
@@ -68,6 +82,13 @@ func TestRefusals(t *testing.T) {
 		"io":               {args: []string{"--drive", "/a", "--io", "mmap"}, want: "io_uring or pread"},
 		"depth":            {args: []string{"--drive", "/a", "--queue-depth", "0"}, want: "1-4096"},
 		"buffers":          {args: []string{"--drive", "/a", "--buffer-memory", "1MiB"}, want: "16 MiB"},
+		"client auth":      {args: []string{"--drive", "/a", "--tls-client-auth", "maybe"}, want: "off, optional or required"},
+		"client auth, CA":  {args: []string{"--drive", "/a", "--tls-client-auth", "optional"}, want: "needs --tls-client-ca"},
+		"client auth, off": {args: []string{"--drive", "/a", "--tls", "off", "--tls-client-ca", "x", "--tls-client-auth", "optional"}, want: "needs TLS"},
+		"client auth, http": {args: []string{"--drive", "/a", "--tls-client-ca", "x", "--tls-client-auth", "required"},
+			want: "needs --tls required"},
+		"per address":      {args: []string{"--drive", "/a", "--max-connections-per-address", "-2"}, want: "below -1"},
+		"proxies":          {file: "drive = \"/a\"\ntrusted-proxies = [\"10.0.0.0/33\"]\n", want: "no address or range"},
 		"size":             {args: []string{"--drive", "/a", "--reserve", "lots"}, want: "no size"},
 		"timeout":          {args: []string{"--drive", "/a", "--stall-timeout", "0s"}, want: "positive"},
 		"log level":        {args: []string{"--drive", "/a", "--log-level", "loud"}, want: "log-level"},

@@ -166,6 +166,20 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 	}
 }
 
+// Next returns the next verified bytes, at most to the end of a frame, in the
+// aligned buffer itself. They are the caller's to overwrite until the next call
+// of any method. io.EOF: there are no more.
+func (r *Reader) Next() ([]byte, error) {
+	if len(r.ready) == 0 {
+		if err := r.advance(); err != nil {
+			return nil, err
+		}
+	}
+	p := r.ready
+	r.ready = nil
+	return p, nil
+}
+
 // Read implements io.Reader (it copies; WriteTo does not).
 func (r *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {

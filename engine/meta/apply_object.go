@@ -199,6 +199,9 @@ func (c *PutObject) Apply(tx Tx) error {
 	if o.Size < 0 || o.PartCount != 0 {
 		return fmt.Errorf("%w: object of %d bytes in %d parts", ErrInvalid, o.Size, o.PartCount)
 	}
+	if o.Seal != nil && !o.Seal.valid() {
+		return fmt.Errorf("%w: seal", ErrInvalid)
+	}
 	if err := requireBucket(tx, &c.Bucket); err != nil {
 		return err
 	}

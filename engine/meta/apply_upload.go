@@ -25,6 +25,9 @@ func (c *CreateUpload) Apply(tx Tx) error {
 	if err := checkKey(u.Key); err != nil {
 		return err
 	}
+	if s := u.Object.Seal; s != nil && !s.valid() {
+		return fmt.Errorf("%w: seal", ErrInvalid)
+	}
 	if err := requireBucket(tx, &c.Bucket); err != nil {
 		return err
 	}

@@ -8,8 +8,13 @@ import (
 	"strconv"
 )
 
-// recordVersion is the first byte of every record of this release.
-const recordVersion = 1
+// recordVersion is the first byte of every record, but for records of objects
+// that have a seal: they have sealedVersion, so that an older release, which
+// would read them as if they were not encrypted, refuses them.
+const (
+	recordVersion = 1
+	sealedVersion = 2
+)
 
 func appendBytes[T ~string | ~[]byte](b []byte, s T) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s)))
@@ -28,11 +33,14 @@ type decoder struct {
 }
 
 // newDecoder checks the version byte.
-func newDecoder(b []byte) (decoder, error) {
+func newDecoder(b []byte) (decoder, error) { return newDecoderTo(b, recordVersion) }
+
+// newDecoderTo is newDecoder for records of versions 1 to newest.
+func newDecoderTo(b []byte, newest byte) (decoder, error) {
 	if len(b) == 0 || b[0] == 0 {
 		return decoder{}, fmt.Errorf("%w: no version", ErrBadRecord)
 	}
-	if b[0] > recordVersion {
+	if b[0] > newest {
 		return decoder{}, fmt.Errorf("%w: version %d", ErrNewer, b[0])
 	}
 	return decoder{b: b[1:]}, nil

@@ -63,8 +63,8 @@ func (d *decoder) blob() (v layout.Blob) {
 }
 
 // appendListing appends the fields that both forms begin with.
-func appendListing(b []byte, form byte, o *Object) []byte {
-	b = append(b, recordVersion, form)
+func appendListing(b []byte, version, form byte, o *Object) []byte {
+	b = append(b, version, form)
 	b = appendInt(b, o.Size)
 	b = appendTime(b, o.ModTime)
 	b = appendETag(b, o.ETag)
@@ -88,30 +88,40 @@ func (d *decoder) listing(o *Object) {
 
 // encodeObject returns the full record. The key is not part of it.
 func encodeObject(o *Object) []byte {
-	b := appendListing(make([]byte, 0, 256), formFull, o)
+	version := byte(recordVersion)
+	if o.Seal != nil {
+		version = sealedVersion
+	}
+	b := appendListing(make([]byte, 0, 256), version, formFull, o)
 	b = appendBytes(b, o.Checksum.Value)
 	b = appendHeaders(b, o.Headers)
 	b = appendHeaders(b, o.Metadata)
 	b = appendHeaders(b, o.Tags)
 	b = appendInt(b, int64(o.PartCount))
-	return appendBlob(b, &o.Blob)
+	b = appendBlob(b, &o.Blob)
+	if o.Seal != nil {
+		b = appendSeal(b, o.Seal)
+	}
+	return b
 }
 
 // encodePointer returns the short record of a head whose object is elsewhere.
 func encodePointer(o *Object) []byte {
-	return appendListing(make([]byte, 0, 128), formPointer, o)
+	return appendListing(make([]byte, 0, 128), recordVersion, formPointer, o)
 }
 
 // decodeObject decodes either form; full tells which one it was.
 func decodeObject(v []byte) (o Object, full bool, err error) {
-	d, err := newDecoder(v)
+	d, err := newDecoderTo(v, sealedVersion)
 	if err != nil {
 		return o, false, err
 	}
+	sealed := v[0] == sealedVersion
 	form := d.u8()
 	d.listing(&o)
 	switch form {
 	case formPointer:
+		d.bad = d.bad || sealed
 	case formFull:
 		o.Checksum.Value = d.bytes()
 		o.Headers = d.headers()
@@ -123,6 +133,9 @@ func decodeObject(v []byte) (o Object, full bool, err error) {
 		}
 		o.PartCount = int32(n)
 		o.Blob = d.blob()
+		if sealed {
+			o.Seal = d.seal()
+		}
 	default:
 		d.bad = true
 	}
@@ -135,7 +148,7 @@ func decodeObject(v []byte) (o Object, full bool, err error) {
 // decodeListing decodes only what a listing returns. Owner and class of prev
 // are shared when equal: nearly all keys of a bucket have the same ones.
 func decodeListing(v []byte, prev *ListItem) (it ListItem, err error) {
-	d, err := newDecoder(v)
+	d, err := newDecoderTo(v, sealedVersion)
 	if err != nil {
 		return it, err
 	}

@@ -53,6 +53,8 @@ func codecs() []codec {
 		{"garbage", recode(decodeGarbage, encodeGarbage)},
 		{"completion", recode(decodeCompletion, encodeCompletion)},
 		{"inline", recode(decodeInline, func(v *[]byte) []byte { return encodeInline(*v) })},
+		{"sealed object", recode(func(v []byte) (Object, error) { o, _, err := decodeObject(v); return o, err }, encodeObject)},
+		{"sealed upload", recode(decodeUpload, encodeUpload)},
 	}
 }
 
@@ -75,12 +77,22 @@ func sampleObject() Object {
 	}
 }
 
+func sampleSeal() *Seal {
+	return &Seal{
+		Mode: SealKMS, KeyID: "alias/projects", Ring: 3, Box: bytes.Repeat([]byte{0xB0}, 73),
+		Context: "eyJhIjoiYiJ9", BucketKey: true, Binding: [16]byte{7, 15: 8},
+	}
+}
+
 // samples has one record of each codec, in the same order.
 func samples() [][]byte {
 	o := sampleObject()
 	p := Part{Number: 3, Size: 70000, ModTime: 5, ETag: "0123456789abcdef0123456789abcdef", Checksum: Checksum{Algorithm: "SHA256", Value: []byte{1}}, Blob: sampleBlob()}
 	mp := o
 	mp.PartCount, mp.Blob = 17, layout.Blob{}
+	locked := o
+	locked.Seal = sampleSeal()
+	customer := &Seal{Mode: SealCustomer, Box: []byte{1, 2}, Binding: [16]byte{3}}
 	return [][]byte{
 		encodeObject(&o),
 		encodePointer(&mp),
@@ -94,6 +106,8 @@ func samples() [][]byte {
 		encodeGarbage(&garbageRecord{Pin: Version{9}, Size: 12, Chunks: 157}),
 		encodeCompletion(&completion{Bucket: 300, Key: "a/b", Version: Version{9}, ETag: "0123456789abcdef0123456789abcdef-17"}),
 		encodeInline([]byte("hello")),
+		encodeObject(&locked),
+		encodeUpload(&Upload{Initiated: 77, Initiator: "bob", Object: Object{Headers: o.Headers, Seal: customer}}),
 	}
 }
 
@@ -146,6 +160,64 @@ func TestObjectRoundTrip(t *testing.T) {
 	}
 }
 
+// An object with a seal is told from one without by its version alone, and what
+// the first release wrote is read as not encrypted.
+func TestSealRecord(t *testing.T) {
+	o := sampleObject()
+	plain := encodeObject(&o)
+	o.Seal = sampleSeal()
+	sealed := encodeObject(&o)
+	if plain[0] != 1 || sealed[0] != 2 || !bytes.Equal(sealed[1:len(plain)], plain[1:]) {
+		t.Fatalf("versions %d and %d", plain[0], sealed[0])
+	}
+	got, full, err := decodeObject(sealed)
+	if err != nil || !full || !reflect.DeepEqual(got, o) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if it, err := decodeListing(sealed, &ListItem{}); err != nil || it.Size != o.Size || it.ETag != o.ETag {
+		t.Fatalf("listing: %+v, %v", it, err)
+	}
+	// The pointer is as before; so is what the first release does with the rest.
+	if p := encodePointer(&o); p[0] != 1 {
+		t.Fatalf("pointer of version %d", p[0])
+	}
+	if _, err := newDecoder(sealed); !errors.Is(err, ErrNewer) {
+		t.Fatalf("an older release: %v", err)
+	}
+	pointer := encodePointer(&o)
+	pointer[0] = sealedVersion
+	if _, _, err := decodeObject(pointer); !errors.Is(err, ErrBadRecord) {
+		t.Fatalf("pointer with a seal: %v", err)
+	}
+	for name, edit := range map[string]func(*Seal){
+		"no mode":      func(s *Seal) { s.Mode = 0 },
+		"unknown mode": func(s *Seal) { s.Mode = 4 },
+		"box":          func(s *Seal) { s.Box = make([]byte, maxSealBox+1) },
+		"key id":       func(s *Seal) { s.KeyID = strings.Repeat("k", maxSealKeyID+1) },
+		"context":      func(s *Seal) { s.Context = strings.Repeat("c", maxSealContext+1) },
+	} {
+		o.Seal = sampleSeal()
+		edit(o.Seal)
+		if _, _, err := decodeObject(encodeObject(&o)); !errors.Is(err, ErrBadRecord) || o.Seal.valid() {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	o.Seal = sampleSeal()
+	unknown := encodeObject(&o)
+	unknown[len(plain)+1] |= 2
+	if _, _, err := decodeObject(unknown); !errors.Is(err, ErrBadRecord) {
+		t.Errorf("unknown flag: %v", err)
+	}
+	// An ordinary encrypted object needs one lookup too.
+	o = sampleObject()
+	o.Metadata, o.Tags, o.Class = nil, nil, ""
+	o.Blob.Fragments[0].Extents = o.Blob.Fragments[0].Extents[:1]
+	o.Seal = &Seal{Mode: SealS3, Ring: 1, Box: make([]byte, 73), Binding: [16]byte{1}}
+	if n := len(encodeObject(&o)); n > maxHead {
+		t.Errorf("an ordinary encrypted record has %d bytes, more than a head of %d holds", n, maxHead)
+	}
+}
+
 // TestMalformed shortens, lengthens and alters every sample.
 func TestMalformed(t *testing.T) {
 	for i, c := range codecs() {
@@ -163,6 +235,9 @@ func TestMalformed(t *testing.T) {
 		}
 		newer := slices.Clone(v)
 		newer[0] = recordVersion + 1
+		if strings.HasSuffix(c.name, "object") || c.name == "pointer" {
+			newer[0] = sealedVersion + 1
+		}
 		if _, _, err := c.re(newer); !errors.Is(err, ErrNewer) {
 			t.Errorf("newer %s: %v", c.name, err)
 		}

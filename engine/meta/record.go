@@ -93,13 +93,15 @@ type Condition struct {
 // Seal tells how an object's data is encrypted and where its key is. The engine
 // looks at nothing but whether there is one.
 type Seal struct {
-	Mode   SealMode
-	KeyID  string // of SealKMS: the key-encryption key's name as the client gave it
-	Ring   uint32 // of SealS3, SealKMS: id of the ring key that wraps Box
-	Box    []byte // the wrapped data key
-	KeyMD5 []byte // of SealCustomer: MD5 of the customer's key, 16 bytes
+	Mode  SealMode
+	KeyID string // of SealKMS: the key-encryption key's name as the client gave it
+	Ring  uint32 // of SealS3, SealKMS: id of the ring key that wraps Box
+	Box   []byte // the wrapped data key; of SealCustomer, by the customer's key
 	// Context of SealKMS: the encryption context as the client gave it, or "".
 	Context string
+	// BucketKey of SealKMS: the client asked for a bucket key, which is for it to
+	// read back: what S3 means by it, the ring does anyway.
+	BucketKey bool
 	// Binding is authenticated with Box: 16 random bytes that the proposer drew.
 	Binding [16]byte
 }

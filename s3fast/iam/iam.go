@@ -2,41 +2,29 @@ package iam
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicehq/sluice/engine/seal"
 	"github.com/sluicehq/sluice/s3fast/policy"
 )
 
-// Errors; test with errors.Is.
-var (
-	ErrNoUser          = errors.New("iam: no such user")
-	ErrUserExists      = errors.New("iam: user exists")
-	ErrBadName         = errors.New("iam: invalid name")
-	ErrBadPassword     = errors.New("iam: password too weak: at least 8 characters with an upper-case letter, a lower-case letter, and a digit or special character")
-	ErrNeedPassword    = errors.New("iam: a user that becomes an s3 user needs a new password: the old one is stored as a hash only")
-	ErrBadRole         = errors.New("iam: unknown role")
-	ErrNoPolicy        = errors.New("iam: no such policy")
-	ErrPolicyExists    = errors.New("iam: policy exists")
-	ErrPolicyInUse     = errors.New("iam: policy is attached")
-	ErrPredefined      = errors.New("iam: predefined policies cannot be changed")
-	ErrNotS3User       = errors.New("iam: only s3 users take policies")
-	ErrAlreadyAttached = errors.New("iam: user has a policy attached")
-	ErrNotAttached     = errors.New("iam: no policy attached")
-	ErrLimit           = errors.New("iam: limit reached")
-	ErrCorrupt         = errors.New("iam: stored document is damaged or of a newer version")
+// Limits of a cluster. A user may have any number of the service accounts.
+const (
+	MaxUsers           = 1_000_000
+	MaxServiceAccounts = 1_000_000
+	MaxGroups          = 10_000
+	MaxPolicies        = 10_000 // custom ones
+	MaxAttached        = 20     // policies of one user, or of one group
+	MaxMemberships     = 20     // groups of one user
+	MaxAccessKeys      = 2      // of one user besides its name, or of one service account
 )
 
-// Limits of a cluster.
-const (
-	MaxUsers    = 1_000_000
-	MaxPolicies = 10_000 // custom ones
-)
+// AccountID is the account that every identity of a cluster belongs to.
+const AccountID = "000000000000"
 
 // Role of a user.
 type Role string
@@ -61,7 +49,8 @@ func ParseRole(s string) (Role, error) {
 
 // Docs is the part of the engine's document store that the package needs.
 // Revisions are 1 and up. ifRev: -1 any, 0 the document must not exist, else it
-// must have that revision.
+// must have that revision. List may give fn values that are valid only until it
+// returns.
 type Docs interface {
 	Get(ctx context.Context, path string) (value []byte, rev int64, ok bool, err error)
 	List(ctx context.Context, prefix string, fn func(path string, value []byte, rev int64) error) error
@@ -73,7 +62,19 @@ type Docs interface {
 type User struct {
 	Name     string    `json:"name"`
 	Role     Role      `json:"role"`
-	Policy   string    `json:"policy"` // name of the attached policy, or ""
+	Policy   string    `json:"policy"`   // the first of Policies, or ""
+	Policies []string  `json:"policies"` // attached to the user itself, in the order of attaching
+	Groups   []string  `json:"groups"`   // in the order of joining
+	Disabled bool      `json:"disabled"` // may not log in or sign, nor may its keys, service accounts and sessions
+	Created  time.Time `json:"created"`
+	Modified time.Time `json:"modified"`
+}
+
+// Group describes a group.
+type Group struct {
+	Name     string    `json:"name"`
+	Policies []string  `json:"policies"` // in the order of attaching
+	Members  []string  `json:"members"`  // users, sorted
 	Created  time.Time `json:"created"`
 	Modified time.Time `json:"modified"`
 }
@@ -83,8 +84,38 @@ type PolicyInfo struct {
 	Name       string    `json:"name"`
 	Predefined bool      `json:"predefined"`
 	Document   string    `json:"document"`
-	Users      []string  `json:"users"` // to whom it is attached
+	Users      []string  `json:"users"`  // to whom it is attached, sorted
+	Groups     []string  `json:"groups"` // likewise
 	Created    time.Time `json:"created,omitzero"`
+}
+
+// AccessKey describes an access key of a user (besides its name) or of a service
+// account; it never carries the secret.
+type AccessKey struct {
+	ID       string    `json:"access_key"` // 20 upper-case letters and digits, "AK…"
+	Disabled bool      `json:"disabled"`
+	Created  time.Time `json:"created"`
+}
+
+// KeyPair is a new access key with its secret of 40 characters, which is told
+// this once.
+type KeyPair struct {
+	AccessKey string `json:"access_key"`
+	SecretKey string `json:"secret_key"`
+}
+
+// ServiceAccount describes a service account. It signs with keys of its own and
+// may do what its owner may and its own policy, if it has one, allows as well.
+type ServiceAccount struct {
+	ID       string      `json:"id"` // "SA…", 20 characters; stays when keys are rotated
+	Owner    string      `json:"owner"`
+	Name     string      `json:"name"`             // free text
+	Policy   string      `json:"policy,omitempty"` // JSON; "": no narrowing
+	Expires  time.Time   `json:"expires,omitzero"` // zero: never
+	Disabled bool        `json:"disabled"`
+	Keys     []AccessKey `json:"keys"`
+	Created  time.Time   `json:"created"`
+	Modified time.Time   `json:"modified"`
 }
 
 // Kind of an identity.
@@ -103,6 +134,7 @@ type Identity struct {
 	Kind      Kind
 	Name      string // of the user; of a service account or session: its parent user's, or "" for web identities
 	AccessKey string
+	Account   string // id of the service account that signs, or whose session this is, or ""
 	Session   string // role session name
 	Principal policy.Principal
 	UserID    string     // aws:userid
@@ -112,20 +144,23 @@ type Identity struct {
 	Narrow []*policy.Policy
 	// Expires is when a session or an expiring service account ends; zero: never.
 	Expires time.Time
+	// Web is who a web identity is; nil for others.
+	Web *WebIdentity
 }
 
-// Allows reports whether the identity may do action on resource. An identity
-// without a policy may do nothing.
+// Allows reports whether the identity may do action on resource by its own
+// policies. An identity without a policy may do nothing.
 func (id *Identity) Allows(action, resource string) bool {
-	return id.Policies.Eval(action, resource) == policy.Allow
+	r := policy.Request{Action: action, Resource: resource, Principal: id.Principal}
+	return policy.Decide(&r, &policy.Input{Identity: id.Policies, Narrow: id.Narrow}) == policy.Allow
 }
 
 // Manager keeps identities. Safe for concurrent use.
 //
-// Requests read users (a table of atomically replaced shards) and take no lock.
-// Changes are made one at a time under writing, which is held across the store's
-// I/O; state is held for moments only, and never while writing is waited for.
-// What a change does in memory it does after the store has answered.
+// Requests read tables whose entries are replaced atomically, and take no lock. Changes
+// are made one at a time under writing, which is held across the store's I/O;
+// state is held for moments only, and never while writing is waited for. What a
+// change does in memory it does after the store has answered.
 type Manager struct {
 	docs Docs
 	key  *seal.Key
@@ -133,163 +168,110 @@ type Manager struct {
 
 	hashing chan struct{} // bounds the memory of password hashing
 	dummy   string        // a hash to spend time on when there is no user
+	denyAll policy.Set    // of identities whose policies cannot be read
 
-	users userTable
+	// Read without a lock, written under state.
+	users    table[userEntry]    // by name
+	keys     table[keyEntry]     // by access key, names of S3 users among them
+	accounts table[accountEntry] // service accounts by id
+	policies table[storedPolicy] // by name, predefined ones too
+	groups   table[groupEntry]   // by name
+	master   atomic.Pointer[masterKey]
+	// policyGen counts changes of policies: what holds a compiled policy found by
+	// name keeps the count it began with.
+	policyGen atomic.Uint64
+	sessions  sessionCache
 
 	writing sync.Mutex
 	dirty   map[string]bool // paths whose stored state is unknown; under writing
 
 	state    sync.RWMutex
-	policies map[string]*storedPolicy       // by name, predefined ones too
-	attached map[string]map[string]struct{} // policy name → names of its users
+	attached index               // policy → users it is attached to
+	carried  index               // policy → groups it is attached to
+	members  index               // group → users
+	owned    map[string][]string // user → ids of its service accounts
+	admins   int                 // enabled clusteradmins
+	damaged  map[string]damage   // documents that cannot be read, by path
+	orphans  map[string]int64    // documents without power, to be removed: path → revision
 }
 
-// Open loads users and policies from docs. A document that cannot be read makes
-// it fail: ErrCorrupt, or seal.ErrOpen when the key is not the one that the
-// secrets were sealed with.
-func Open(ctx context.Context, docs Docs, key *seal.Key, now func() time.Time) (*Manager, error) {
-	m := &Manager{
-		docs:     docs,
-		key:      key,
-		now:      now,
-		hashing:  make(chan struct{}, hashingMax),
-		dirty:    map[string]bool{},
-		policies: map[string]*storedPolicy{},
-		attached: map[string]map[string]struct{}{},
+// usable returns what an access key leads to when it may sign now.
+func (m *Manager) usable(accessKey string) *keyEntry {
+	k := m.keys.get(accessKey)
+	if k == nil || k.identity == nil || m.ended(k.identity.Expires) {
+		return nil
 	}
-	m.dummy = m.hash(GeneratePassword())
-	for _, name := range policy.PredefinedNames() {
-		doc, _ := policy.Predefined(name)
-		compiled, err := policy.Parse([]byte(doc))
-		if err != nil {
-			return nil, fmt.Errorf("iam: predefined policy %s: %w", name, err)
-		}
-		m.policies[name] = &storedPolicy{name: name, document: doc, compiled: compiled, predefined: true}
-	}
-	err := docs.List(ctx, policyPrefix, func(path string, value []byte, rev int64) error {
-		p, err := decodePolicy(path, value, rev)
-		if err == nil {
-			m.policies[p.name] = p
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	var loaded []*userEntry
-	err = docs.List(ctx, userPrefix, func(path string, value []byte, rev int64) error {
-		u, err := decodeUser(path, value, rev, key)
-		if err == nil {
-			loaded = append(loaded, u)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	for _, u := range loaded {
-		u.identity = m.identityOf(u)
-		m.attach(u.Policy, u.Name)
-	}
-	m.users.load(loaded)
-	return m, nil
+	return k
 }
 
-// identityOf compiles a user. A policy that is not there (which changes never
-// leave behind) gives no rights. state must be held, or no one else know m.
-func (m *Manager) identityOf(u *userEntry) *Identity {
-	id := &Identity{Name: u.Name}
-	if p := m.policies[u.Policy]; p != nil && u.Role == S3 {
-		id.Policies = policy.Set{p.compiled}
-	}
-	return id
+// ended reports whether the time at which something expires has come.
+func (m *Manager) ended(expires time.Time) bool {
+	return !expires.IsZero() && !m.now().Before(expires)
 }
 
-// attach and detach keep the index. state must be held.
-func (m *Manager) attach(policyName, user string) {
-	if policyName == "" {
-		return
+// Secret returns the secret of an access key, for sigv4.Verifier: of an S3
+// user's name, of a key of a user or service account, or of temporary
+// credentials (which mean nothing without their token: see Session). ok is false
+// when it may not sign: unknown, disabled, expired. It takes no lock and, but for
+// the first use of temporary credentials, does not allocate.
+func (m *Manager) Secret(accessKey string) (secret string, ok bool) {
+	if k := m.usable(accessKey); k != nil {
+		return k.secret, true
 	}
-	if m.attached[policyName] == nil {
-		m.attached[policyName] = map[string]struct{}{}
-	}
-	m.attached[policyName][user] = struct{}{}
+	return m.sessionSecret(accessKey)
 }
 
-func (m *Manager) detach(policyName, user string) {
-	delete(m.attached[policyName], user)
-	if len(m.attached[policyName]) == 0 {
-		delete(m.attached, policyName)
-	}
-}
-
-// Secret returns the secret of an S3 user's access key (its name): for
-// sigv4.Verifier. It takes no lock and does not allocate.
-func (m *Manager) Secret(accessKey string) (string, bool) {
-	u := m.users.get(accessKey)
-	if u == nil || u.Role != S3 {
-		return "", false
-	}
-	return u.secret, true
-}
-
-// Identity returns the compiled identity of an S3 user. It takes no lock and
+// Identity returns the compiled identity behind an access key: an S3 user's
+// name, or a key of a user or of a service account. ok is false for those that
+// may not sign, and for temporary credentials: see Session. It takes no lock and
 // does not allocate.
 func (m *Manager) Identity(accessKey string) (*Identity, bool) {
-	u := m.users.get(accessKey)
-	if u == nil || u.Role != S3 {
-		return nil, false
+	if k := m.usable(accessKey); k != nil {
+		return k.identity, true
 	}
-	return u.identity, true
+	return nil, false
 }
 
-// User returns a user. ErrNoUser.
-func (m *Manager) User(name string) (User, error) {
-	u := m.users.get(name)
-	if u == nil {
-		return User{}, fmt.Errorf("%w: %s", ErrNoUser, printable(name))
+// Refused tells, for the log, why Identity knows nothing of an access key: nil
+// when it does, else ErrNotS3User, ErrDisabled, ErrExpired, or ErrNoAccessKey.
+// Clients are told of an unknown key in all cases.
+func (m *Manager) Refused(accessKey string) error {
+	k := m.keys.get(accessKey)
+	switch {
+	case k == nil && m.users.get(accessKey) != nil:
+		return ErrNotS3User
+	case k == nil:
+		return ErrNoAccessKey
+	case k.identity == nil:
+		return ErrDisabled
+	case m.ended(k.identity.Expires):
+		return ErrExpired
 	}
-	return u.User, nil
+	return nil
 }
 
-// Users lists users by name.
-func (m *Manager) Users() []User {
-	out := []User{}
-	m.users.each(func(u *userEntry) { out = append(out, u.User) })
-	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
-	return out
+func (u *userEntry) refused() error {
+	switch {
+	case u.Role != S3:
+		return ErrNotS3User
+	case u.Disabled:
+		return ErrDisabled
+	}
+	return nil
 }
 
-// Policy returns a policy, predefined or custom. ErrNoPolicy.
-func (m *Manager) Policy(name string) (PolicyInfo, error) {
-	m.state.RLock()
-	defer m.state.RUnlock()
-	p := m.policies[name]
-	if p == nil {
-		return PolicyInfo{}, fmt.Errorf("%w: %s", ErrNoPolicy, printable(name))
+// Explain tells how a request of the identity behind an access key (see
+// Identity) would be decided, with the bucket's policy or nil. It fills in the
+// request's principal. The error is Refused's.
+func (m *Manager) Explain(accessKey string, r policy.Request, bucket *policy.Policy) (policy.Explanation, error) {
+	id, ok := m.Identity(accessKey)
+	if !ok {
+		err := m.Refused(accessKey)
+		if err == nil { // enabled since
+			err = ErrNoAccessKey
+		}
+		return policy.Explanation{}, fmt.Errorf("%w: %s", err, printable(accessKey))
 	}
-	return m.info(p), nil
-}
-
-// Policies lists all policies by name.
-func (m *Manager) Policies() []PolicyInfo {
-	m.state.RLock()
-	defer m.state.RUnlock()
-	out := make([]PolicyInfo, 0, len(m.policies))
-	for _, p := range m.policies {
-		out = append(out, m.info(p))
-	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
-	return out
-}
-
-func (m *Manager) info(p *storedPolicy) PolicyInfo {
-	users := make([]string, 0, len(m.attached[p.name]))
-	for name := range m.attached[p.name] {
-		users = append(users, name)
-	}
-	sort.Strings(users)
-	return PolicyInfo{
-		Name: p.name, Predefined: p.predefined, Document: p.document, Users: users, Created: p.created,
-	}
+	r.Principal = id.Principal
+	return policy.Explain(&r, &policy.Input{Identity: id.Policies, Narrow: id.Narrow, Bucket: bucket}), nil
 }

@@ -281,51 +281,6 @@ func TestRoles(t *testing.T) {
 	want(t, err, ErrBadRole)
 }
 
-func TestWrongKeyAndDamage(t *testing.T) {
-	docs := newDocs()
-	m := open(t, docs)
-	add(t, m, "alice", S3)
-	add(t, m, "root", ClusterAdmin)
-	_, err := m.AddPolicy(ctx, "p", []byte(custom), false)
-	must(t, err)
-	_, err = Open(ctx, docs, seal.NewKey([32]byte{2}), time.Now)
-	want(t, err, seal.ErrOpen)
-	if !strings.Contains(err.Error(), "alice") || !strings.Contains(err.Error(), "key file") {
-		t.Errorf("unclear: %v", err)
-	}
-	good := docs.docs
-	for _, c := range []struct{ path, old, new string }{
-		{"users/alice", `"v":1`, `"v":2`},
-		{"users/alice", `"v":1`, `"v":1,"mfa":true`},
-		{"users/alice", `"alice"`, `"bob"`},
-		{"users/alice", `"s3"`, `"regular"`},
-		{"users/alice", `"s3"`, `"S3"`},
-		{"users/alice", `}`, `} {}`},
-		{"users/root", `m=19456`, `m=99999999`},
-		{"users/root", `"clusteradmin"`, `"s3"`},
-		{"users/root", `"clusteradmin"`, `"clusteradmin","policy":"p"`},
-		{"policies/p", `"p"`, `"readonly"`},
-		{"policies/p", `s3:GetObject`, `nonsense`},
-		{"policies/p", `"v":1`, `"v":0`},
-	} {
-		docs.docs = map[string]memDoc{}
-		for k, v := range good {
-			docs.docs[k] = v
-		}
-		text := strings.Replace(string(good[c.path].value), c.old, c.new, 1)
-		if text == string(good[c.path].value) {
-			t.Fatalf("%s holds no %s", c.path, c.old)
-		}
-		docs.docs[c.path] = memDoc{[]byte(text), 1}
-		_, err := Open(ctx, docs, seal.NewKey([32]byte{1}), time.Now)
-		want(t, err, ErrCorrupt)
-	}
-	// A secret moved to another user's document does not open there.
-	docs.docs = map[string]memDoc{"users/bob": {[]byte(strings.Replace(string(good["users/alice"].value), "alice", "bob", 1)), 1}}
-	_, err = Open(ctx, docs, seal.NewKey([32]byte{1}), time.Now)
-	want(t, err, seal.ErrOpen)
-}
-
 var errDisk = errors.New("disk")
 
 func TestFailures(t *testing.T) {
@@ -427,19 +382,6 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
-func TestLookupsDoNotAllocate(t *testing.T) {
-	m := open(t, newDocs())
-	add(t, m, "alice", S3)
-	must(t, m.Attach(ctx, "readwrite", "alice"))
-	if n := testing.AllocsPerRun(100, func() {
-		m.Secret("alice")
-		m.Secret("nobody")
-		allowed(m, "alice", "s3:PutObject")
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
 func TestGeneratePassword(t *testing.T) {
 	seen := map[string]bool{}
 	for range 2000 {
@@ -448,46 +390,5 @@ func TestGeneratePassword(t *testing.T) {
 			t.Fatalf("%q", p)
 		}
 		seen[p] = true
-	}
-}
-
-func FuzzDecodeUser(f *testing.F) {
-	key := seal.NewKey([32]byte{1})
-	u := &userEntry{User: User{Name: "a", Role: S3}, secret: pass}
-	doc, _ := encodeUser(u, key)
-	f.Add(doc)
-	f.Add([]byte(`{"v":1,"name":"a","role":"regular","hash":"$argon2id$"}`))
-	f.Fuzz(func(t *testing.T, value []byte) {
-		if u, err := decodeUser("users/a", value, 1, key); err == nil {
-			if u.Name != "a" || (u.Role == S3) != (u.hash == "") {
-				t.Fatalf("%+v", u)
-			}
-		}
-	})
-}
-
-func benchManager(b *testing.B) *Manager {
-	m := open(b, newDocs())
-	users := make([]*userEntry, 100_000)
-	for i := range users {
-		users[i] = &userEntry{User: User{Name: fmt.Sprintf("user%06d", i), Role: S3}, secret: pass}
-	}
-	m.users.load(users)
-	return m
-}
-
-func BenchmarkSecret100k(b *testing.B) {
-	m := benchManager(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		m.Secret("user050000")
-	}
-}
-
-func BenchmarkChange100k(b *testing.B) {
-	m := benchManager(b)
-	u := *m.users.get("user050000")
-	for b.Loop() {
-		m.setUser(u.Name, &u)
 	}
 }

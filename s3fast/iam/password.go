@@ -84,6 +84,14 @@ func (m *Manager) hash(password string) string {
 	return hashPrefix + enc.EncodeToString(salt[:]) + "$" + enc.EncodeToString(m.argon(password, salt[:]))
 }
 
+// dummyHash is a hash of no password, made without computing one.
+func dummyHash() string {
+	var raw [hashSalt + hashSum]byte
+	rand.Read(raw[:])
+	enc := base64.RawStdEncoding
+	return hashPrefix + enc.EncodeToString(raw[:hashSalt]) + "$" + enc.EncodeToString(raw[hashSalt:])
+}
+
 func (m *Manager) argon(password string, salt []byte) []byte {
 	m.hashing <- struct{}{}
 	defer func() { <-m.hashing }()
@@ -108,8 +116,9 @@ func parseHash(s string) (h parsedHash, err error) {
 	return h, nil
 }
 
-// CheckPassword verifies a user's password in constant time. A name that does
-// not exist takes as long as a wrong password of a user that is not an S3 user.
+// CheckPassword verifies a user's password in constant time; that of a disabled
+// user is never right. A name that does not exist takes as long as a wrong
+// password of a user that is not an S3 user.
 func (m *Manager) CheckPassword(name, password string) bool {
 	if len(password) > MaxPassword {
 		return false
@@ -118,7 +127,7 @@ func (m *Manager) CheckPassword(name, password string) bool {
 	if u != nil && u.Role == S3 {
 		// Digests are of equal length: the comparison does not tell the secret's.
 		want, got := sha256.Sum256([]byte(u.secret)), sha256.Sum256([]byte(password))
-		return subtle.ConstantTimeCompare(want[:], got[:]) == 1
+		return subtle.ConstantTimeCompare(want[:], got[:]) == 1 && !u.Disabled
 	}
 	stored := m.dummy
 	if u != nil {
@@ -129,5 +138,5 @@ func (m *Manager) CheckPassword(name, password string) bool {
 		return false
 	}
 	same := subtle.ConstantTimeCompare(h.sum, m.argon(password, h.salt)) == 1
-	return same && u != nil
+	return same && u != nil && !u.Disabled
 }

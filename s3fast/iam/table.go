@@ -2,82 +2,150 @@ package iam
 
 import (
 	"hash/maphash"
-	"sync"
 	"sync/atomic"
 )
 
-// userEntry is a user as kept in memory. It is immutable once it is in the
-// table. Exactly one of secret and hash is set.
-type userEntry struct {
-	User
-	rev      int64
-	secret   string // of S3 users, in the clear: every request's signature needs it
-	hash     string // of the others: argon2id, see password.go
-	identity *Identity
+// table maps names to values that never change, by open addressing with linear
+// probing. Readers take no lock: a slot, once taken, keeps its name as long as
+// the array lives, and only its value, one pointer, is replaced. A change costs
+// one store, however large the table. A removed name leaves its slot taken until
+// the array is made anew, which happens when three quarters of it are.
+//
+// A lookup touches the slot, the name's bytes and the value: with 100,000 entries,
+// when none of them is in a cache, that is what it costs. (A map per shard, copied
+// on change, touched twice as much; sync.Map boxes the key, which allocates.)
+//
+// Writers hold Manager.state.
+type table[V any] struct {
+	seed  maphash.Seed
+	count atomic.Int64 // names with a value
+	array atomic.Pointer[[]slot[V]]
+	taken int // slots of array with a name
 }
 
-// shardCount keeps a shard of 100,000 users at about a hundred entries, which is
-// what a change copies.
-const shardCount = 1024
-
-// userTable maps names to users. A reader hashes the name, loads one pointer and
-// looks into a map that never changes. A writer copies the one shard it changes
-// and swaps the pointer (read-copy-update), so that a change costs users/1024
-// copied entries, not all of them. sync.Map would do the same, but boxing a
-// string key into an interface allocates.
-type userTable struct {
-	seed   maphash.Seed
-	count  atomic.Int64
-	write  sync.Mutex
-	shards [shardCount]atomic.Pointer[map[string]*userEntry]
+// slot holds a name once hash is not 0; name is written before hash.
+type slot[V any] struct {
+	hash  atomic.Uint64
+	name  string
+	value atomic.Pointer[V] // nil: removed
 }
 
-// load fills an empty table; no one may use it before.
-func (t *userTable) load(users []*userEntry) {
+// tableLeast is the least number of slots, a power of 2.
+const tableLeast = 64
+
+// empty makes the table ready for n names and more; no one may use it before.
+func (t *table[V]) empty(n int) {
 	t.seed = maphash.MakeSeed()
-	var shards [shardCount]map[string]*userEntry
-	for i := range shards {
-		shards[i] = map[string]*userEntry{}
+	size := tableLeast
+	for size/4*3 <= n {
+		size *= 2
 	}
-	for _, u := range users {
-		shards[t.index(u.Name)][u.Name] = u
-	}
-	for i := range shards {
-		t.shards[i].Store(&shards[i])
-		t.count.Add(int64(len(shards[i])))
-	}
+	array := make([]slot[V], size)
+	t.array.Store(&array)
+	t.taken = 0
+	t.count.Store(0)
 }
 
-func (t *userTable) index(name string) uint64 { return maphash.String(t.seed, name) % shardCount }
-
-// get returns the user or nil.
-func (t *userTable) get(name string) *userEntry {
-	return (*t.shards[t.index(name)].Load())[name]
-}
-
-// set puts u, or removes name when u is nil.
-func (t *userTable) set(name string, u *userEntry) {
-	t.write.Lock()
-	defer t.write.Unlock()
-	shard := &t.shards[t.index(name)]
-	old := *shard.Load()
-	next := make(map[string]*userEntry, len(old)+1)
-	for k, v := range old {
-		next[k] = v
-	}
-	if u != nil {
-		next[name] = u
-	} else {
-		delete(next, name)
-	}
-	shard.Store(&next)
-	t.count.Add(int64(len(next) - len(old)))
-}
-
-func (t *userTable) each(fn func(*userEntry)) {
-	for i := range t.shards {
-		for _, u := range *t.shards[i].Load() {
-			fn(u)
+// find returns the slot of name, or the empty one where it belongs.
+func (t *table[V]) find(array []slot[V], name string) (s *slot[V], hash uint64) {
+	hash = maphash.String(t.seed, name) | 1
+	for i := hash >> 1; ; i++ { // ends: there are empty slots
+		s = &array[i&uint64(len(array)-1)]
+		h := s.hash.Load()
+		if h == 0 || h == hash && s.name == name {
+			return s, hash
 		}
+	}
+}
+
+// get returns the value or nil.
+func (t *table[V]) get(name string) *V {
+	s, _ := t.find(*t.array.Load(), name)
+	return s.value.Load()
+}
+
+// set puts v, or removes name when v is nil.
+func (t *table[V]) set(name string, v *V) {
+	array := *t.array.Load()
+	s, hash := t.find(array, name)
+	if s.hash.Load() == 0 {
+		if v == nil {
+			return
+		}
+		if (t.taken+1)*4 > len(array)*3 {
+			t.renew()
+			t.set(name, v)
+			return
+		}
+		t.taken++
+		s.name = name
+		s.value.Store(v)
+		s.hash.Store(hash) // from here on readers see it
+		t.count.Add(1)
+		return
+	}
+	old := s.value.Swap(v)
+	switch {
+	case old == nil && v != nil:
+		t.count.Add(1)
+	case old != nil && v == nil:
+		t.count.Add(-1)
+	}
+}
+
+// renew makes a new array, without the names removed and at most half taken.
+func (t *table[V]) renew() {
+	old, size := *t.array.Load(), tableLeast
+	for int64(size) < 2*t.count.Load()+2 {
+		size *= 2
+	}
+	array := make([]slot[V], size)
+	t.taken = 0
+	for i := range old {
+		if v := old[i].value.Load(); v != nil {
+			s, hash := t.find(array, old[i].name)
+			s.name = old[i].name
+			s.value.Store(v)
+			s.hash.Store(hash)
+			t.taken++
+		}
+	}
+	t.array.Store(&array)
+}
+
+// apply puts the values of changes, and removes those that are nil.
+func (t *table[V]) apply(changes map[string]*V) {
+	for name, v := range changes {
+		t.set(name, v)
+	}
+}
+
+// each calls fn for every value, in no order.
+func (t *table[V]) each(fn func(*V)) {
+	array := *t.array.Load()
+	for i := range array {
+		if array[i].hash.Load() == 0 {
+			continue
+		}
+		if v := array[i].value.Load(); v != nil {
+			fn(v)
+		}
+	}
+}
+
+// index maps a name to the names that refer to it.
+type index map[string]map[string]struct{}
+
+func (x index) add(name, by string) {
+	if x[name] == nil {
+		x[name] = map[string]struct{}{}
+	}
+	x[name][by] = struct{}{}
+}
+
+func (x index) remove(name, by string) {
+	delete(x[name], by)
+	if len(x[name]) == 0 {
+		delete(x, name)
 	}
 }

@@ -1,5 +1,7 @@
 package policy
 
+import "strings"
+
 // Request is what a policy is asked about.
 type Request struct {
 	Action    string // "s3:GetObject"
@@ -14,6 +16,11 @@ type Principal struct {
 	Account   string   // 12 digits
 	ARN       string   // "arn:aws:iam::ACCOUNT:user/alice", "arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION"
 	Parents   []string // further ARNs that stand for it: of a session, its role and its user
+	Canonical string   // canonical user id of the account, 64 hex digits; "" not known
+	// Bound is set of a session that a service account began: narrowing policies
+	// limit it whatever a bucket policy grants, as they limit the service account
+	// itself, or it could widen its rights by the name that it gives its session.
+	Bound bool
 }
 
 // Context gives the values of condition keys. A key is asked for with its name
@@ -29,29 +36,91 @@ type Input struct {
 	// Identity are the policies attached to the user and to its groups.
 	Identity Set
 	// Narrow are policies that must each allow as well: a service account's own
-	// and a session's. They never grant by themselves.
+	// and a session's. They never grant by themselves. What a bucket policy grants
+	// a session by its own ARN, or everyone, they limit only by a Deny (but see
+	// Principal.Bound).
 	Narrow []*Policy
 	// Bucket is the policy of the bucket, or nil.
 	Bucket *Policy
 	// Unmatched grants of a public bucket policy are ignored for principals
 	// outside the account (RestrictPublicBuckets of the public access block).
+	// Within one account those are the anonymous.
 	RestrictPublic bool
 }
 
-// Explanation tells how a decision came about.
-type Explanation struct {
-	Decision   Decision
-	Reason     string // one sentence
-	Statements []StatementResult
+// Uses reports whether one of the policies does; see Policy.Uses.
+func (in *Input) Uses(prefix string) bool {
+	return in.Identity.Uses(prefix) || Set(in.Narrow).Uses(prefix) || in.Bucket.Uses(prefix)
 }
 
-// StatementResult is what one statement contributed.
-type StatementResult struct {
-	Source  string // "identity", "narrow", "bucket"
-	Policy  int    // index within its source
-	Index   int    // of the statement within its policy
-	Sid     string
-	Effect  string // "Allow" or "Deny"
-	Matched bool
-	Why     string // which element did not match, or that all did
+// Decide decides a request by all policies that apply. See the package's
+// documentation for the order. It does not allocate, save for variables in
+// values of case-insensitive operators and what Context does.
+func Decide(r *Request, in *Input) Decision {
+	identity := in.Identity.Eval(r)
+	if identity == Deny {
+		return Deny
+	}
+	narrow := true
+	for _, p := range in.Narrow {
+		switch p.Eval(r) {
+		case Deny:
+			return Deny
+		case DefaultDeny:
+			narrow = false
+		}
+	}
+	bucket := in.Bucket.grant(r)
+	if bucket == grantDeny {
+		return Deny
+	}
+	if by := settle(r, in, identity, narrow, bucket); by == byIdentity || by == byBucket {
+		return Allow
+	}
+	return DefaultDeny
+}
+
+// reason of a decision in which no explicit deny matches.
+type reason uint8
+
+const (
+	byIdentity   reason = iota // allowed
+	byBucket                   // allowed
+	notNarrow                  // a narrowing policy does not allow
+	notPublic                  // public grants are restricted
+	notAnonymous               // nothing is granted to everyone
+	notDelegated               // the account is allowed, by identity policies nothing
+	notAllowed
+)
+
+// settle decides once no policy denies.
+func settle(r *Request, in *Input, identity Decision, narrow bool, bucket grant) reason {
+	if r.Principal.Anonymous {
+		switch {
+		case bucket != grantAll:
+			return notAnonymous
+		case in.RestrictPublic && in.Bucket.IsPublic():
+			return notPublic
+		}
+		return byBucket
+	}
+	// AWS's rule is about sessions. AWS has no service accounts: their policies
+	// limit all that they may do.
+	direct := strings.HasPrefix(r.Principal.ARN, "arn:aws:sts:") && !r.Principal.Bound
+	if bucket > grantBehind && len(in.Narrow) > 0 && !direct {
+		bucket = grantBehind
+	}
+	switch {
+	case bucket >= grantOwn:
+		return byBucket
+	case identity != Allow && bucket == grantAccount:
+		return notDelegated
+	case identity != Allow && bucket != grantBehind:
+		return notAllowed
+	case !narrow:
+		return notNarrow
+	case identity == Allow:
+		return byIdentity
+	}
+	return byBucket
 }

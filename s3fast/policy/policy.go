@@ -6,8 +6,8 @@ import "errors"
 // policy, 20,480 for a bucket policy).
 const MaxSize = 20480
 
-// ErrMalformed: the document is not a policy, or holds an element that is not
-// supported. Errors wrap it and name the element and the statement.
+// ErrMalformed: the document is not a policy, or holds something that is not
+// supported. Errors wrap it and name statement, element and fault.
 var ErrMalformed = errors.New("policy: malformed policy document")
 
 // Decision of an evaluation.
@@ -32,44 +32,82 @@ func (d Decision) String() string {
 	}
 }
 
-// Policy is a parsed, compiled identity policy. It is immutable.
+// Policy is a parsed, compiled policy. It is immutable.
 type Policy struct {
 	statements []statement
+	keys       []string // condition keys whose values matter, each once
+	public     bool
 }
 
-type statement struct {
-	sid       string
-	effect    Decision // Allow or Deny
-	actions   []pattern
-	resources []pattern
+// Eval decides by this policy alone. Actions are compared without regard to
+// ASCII case, resources exactly. A bucket ("…:::bucket") and its objects
+// ("…:::bucket/…") are resources apart: "…:::bucket/*" does not match the
+// bucket. A statement of a bucket policy that allows the principal's account
+// does not allow: it delegates. A nil policy decides nothing.
+func (p *Policy) Eval(r *Request) Decision {
+	return p.grant(r).decision()
 }
 
-// Eval decides on an action ("s3:GetObject") on a resource
-// ("arn:aws:s3:::bucket/key"). It does not allocate. Actions are compared
-// without regard to ASCII case, resources exactly. A bucket ("…:::bucket") and
-// its objects ("…:::bucket/…") are resources apart: "…:::bucket/*" does not
-// match the bucket. An action that has no resource, such as
-// s3:ListAllMyBuckets, is asked for on "arn:aws:s3:::*".
-func (p *Policy) Eval(action, resource string) Decision {
-	d := DefaultDeny
+// grant is how far a policy goes for a request; the more, the greater.
+type grant uint8
+
+const (
+	grantNone    grant = iota
+	grantAccount       // allows the account: left to identity policies
+	grantBehind        // allows an ARN behind the principal: narrowing policies limit it
+	grantOwn           // allows the principal's own ARN
+	grantAll           // allows everyone; also what an identity policy allows
+	grantDeny          // an explicit deny
+)
+
+func (g grant) decision() Decision {
+	switch g {
+	case grantNone, grantAccount:
+		return DefaultDeny
+	case grantDeny:
+		return Deny
+	default:
+		return Allow
+	}
+}
+
+// grant evaluates all statements. It does not allocate.
+func (p *Policy) grant(r *Request) grant {
+	if p == nil {
+		return grantNone
+	}
+	most := grantNone
 	for i := range p.statements {
 		s := &p.statements[i]
-		if s.effect == d { // a second allow tells nothing new
+		if s.effect == Allow && most == grantAll {
+			continue // it can add nothing
+		}
+		miss, g := s.test(r)
+		if miss != missNothing {
 			continue
 		}
-		if matchAny(s.actions, action) && matchAny(s.resources, resource) {
-			if s.effect == Deny {
-				return Deny
-			}
-			d = Allow
+		if g == grantDeny {
+			return grantDeny
 		}
+		most = max(most, g)
 	}
-	return d
+	return most
 }
 
-func matchAny(patterns []pattern, s string) bool {
-	for i := range patterns {
-		if patterns[i].match(s) {
+// IsPublic reports whether a bucket policy grants something to the public (S3
+// User Guide, "The meaning of public"). It is false for identity policies.
+func (p *Policy) IsPublic() bool { return p != nil && p.public }
+
+// Uses reports whether the decision can depend on the value of a condition key
+// whose name begins with prefix, in conditions or variables: whether the value
+// is worth fetching. Names are compared as Context.Lookup gets them: without
+// regard to case up to a slash.
+func (p *Policy) Uses(prefix string) bool {
+	if p == nil {
+		return false
+	}
+	for _, k := range p.keys {
+		if len(k) >= len(prefix) && sameKey(prefix, k[:len(prefix)]) {
 			return true
 		}
 	}
@@ -80,10 +118,10 @@ func matchAny(patterns []pattern, s string) bool {
 type Set []*Policy
 
 // Eval decides: any deny wins, then any allow.
-func (s Set) Eval(action, resource string) Decision {
+func (s Set) Eval(r *Request) Decision {
 	d := DefaultDeny
 	for _, p := range s {
-		switch p.Eval(action, resource) {
+		switch p.Eval(r) {
 		case Deny:
 			return Deny
 		case Allow:
@@ -91,4 +129,14 @@ func (s Set) Eval(action, resource string) Decision {
 		}
 	}
 	return d
+}
+
+// Uses reports whether one of the policies does.
+func (s Set) Uses(prefix string) bool {
+	for _, p := range s {
+		if p.Uses(prefix) {
+			return true
+		}
+	}
+	return false
 }

@@ -10,8 +10,8 @@ package policy
 //   - "writeonly" uploads, in one request or in parts, with tags, and gives up
 //     or resumes its own uploads. It neither reads objects, nor lists their names,
 //     nor deletes; a put over an existing key replaces it. s3:GetBucketLocation
-//     is there for SDKs that ask for the region first. HeadBucket needs
-//     s3:ListBucket and is refused.
+//     is there for SDKs that ask for the region first, s3:PutObjectAcl for clients
+//     that send the one ACL there is. HeadBucket needs s3:ListBucket and is refused.
 //   - "readwrite" is s3:* on all resources.
 func Predefined(name string) (doc string, ok bool) {
 	switch name {
@@ -60,6 +60,7 @@ const writeOnly = `{
         "s3:GetBucketLocation",
         "s3:ListMultipartUploadParts",
         "s3:PutObject",
+        "s3:PutObjectAcl",
         "s3:PutObjectTagging"
       ],
       "Resource": "arn:aws:s3:::*"

@@ -52,37 +52,40 @@ var (
 
 	// Requests and bodies.
 
-	BadDigest                    = &Code{"BadDigest", 400, "The Content-MD5 you specified did not match what we received."}
-	BadRequest                   = &Code{"BadRequest", 400, "Bad Request"}
-	EntityTooLarge               = &Code{"EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed size"}
-	EntityTooSmall               = &Code{"EntityTooSmall", 400, "Your proposed upload is smaller than the minimum allowed size"}
-	IncompleteBody               = &Code{"IncompleteBody", 400, "You did not provide the number of bytes specified by the Content-Length HTTP header"}
-	InvalidArgument              = &Code{"InvalidArgument", 400, "Invalid Argument"}
-	InvalidChunkSize             = &Code{"InvalidChunkSizeError", 403, "Only the last chunk is allowed to have a size less than 8192 bytes"}
-	InvalidDigest                = &Code{"InvalidDigest", 400, "The Content-MD5 you specified was invalid."}
-	InvalidEncryptionAlgorithm   = &Code{"InvalidEncryptionAlgorithmError", 400, "The encryption request that you specified is not valid. The valid value is AES256."}
-	InvalidPolicyDocument        = &Code{"InvalidPolicyDocument", 400, "The content of the form does not meet the conditions specified in the policy document."}
-	InvalidRequest               = &Code{"InvalidRequest", 400, "Invalid Request"}
-	InvalidTag                   = &Code{"InvalidTag", 400, "The tag provided was not a valid tag. This error can occur if the tag did not pass input validation."}
-	InvalidTargetBucket          = &Code{"InvalidTargetBucketForLogging", 400, "The target bucket for logging does not exist, is not owned by you, or does not have the appropriate grants for the log-delivery group."}
-	InvalidURI                   = &Code{"InvalidURI", 400, "Couldn't parse the specified URI."}
-	MalformedACL                 = &Code{"MalformedACLError", 400, "The XML you provided was not well-formed or did not validate against our published schema"}
-	MalformedPOSTRequest         = &Code{"MalformedPOSTRequest", 400, "The body of your POST request is not well-formed multipart/form-data."}
-	MalformedPolicy              = &Code{"MalformedPolicy", 400, "Policies must be valid JSON and the first byte must be '{'"}
-	MalformedTrailer             = &Code{"MalformedTrailerError", 400, "The request contained trailing data that was not well-formed or did not conform to our published schema."}
-	MalformedXML                 = &Code{"MalformedXML", 400, "The XML you provided was not well-formed or did not validate against our published schema"}
-	MaxMessageLengthExceeded     = &Code{"MaxMessageLengthExceeded", 400, "Your request was too big."}
-	MetadataTooLarge             = &Code{"MetadataTooLarge", 400, "Your metadata headers exceed the maximum allowed metadata size"}
-	MissingContentLength         = &Code{"MissingContentLength", 411, "You must provide the Content-Length HTTP header."}
-	MissingRequestBody           = &Code{"MissingRequestBodyError", 400, "Request Body is empty"}
-	NotImplemented               = &Code{"NotImplemented", 501, "A header you provided implies functionality that is not implemented"}
-	RequestHeaderSectionTooLarge = &Code{"RequestHeaderSectionTooLarge", 400, "Your request header section exceeds the maximum allowed size."}
-	RequestTimeout               = &Code{"RequestTimeout", 400, "Your socket connection to the server was not read from or written to within the timeout period."}
-	UnexpectedContent            = &Code{"UnexpectedContent", 400, "This request does not support content"}
-	UnsupportedArgument          = &Code{"UnsupportedArgument", 400, "The request contained an unsupported argument."}
-	UnsupportedOperation         = &Code{"UnsupportedOperation", 400, "The specified operation is not supported."}
-	UnsupportedSignature         = &Code{"UnsupportedSignature", 400, "The provided request is signed with an unsupported STS Token version or the signature version is not supported."}
-	XAmzContentSHA256Mismatch    = &Code{"XAmzContentSHA256Mismatch", 400, "The provided 'x-amz-content-sha256' header does not match what was computed."}
+	BadDigest                           = &Code{"BadDigest", 400, "The Content-MD5 you specified did not match what we received."}
+	BadRequest                          = &Code{"BadRequest", 400, "Bad Request"}
+	EntityTooLarge                      = &Code{"EntityTooLarge", 400, "Your proposed upload exceeds the maximum allowed size"}
+	EntityTooSmall                      = &Code{"EntityTooSmall", 400, "Your proposed upload is smaller than the minimum allowed size"}
+	IncompleteBody                      = &Code{"IncompleteBody", 400, "You did not provide the number of bytes specified by the Content-Length HTTP header"}
+	IncorrectNumberOfFilesInPostRequest = &Code{"IncorrectNumberOfFilesInPostRequest", 400, "POST requires exactly one file upload per request."}
+	InvalidArgument                     = &Code{"InvalidArgument", 400, "Invalid Argument"}
+	InvalidChunkSize                    = &Code{"InvalidChunkSizeError", 403, "Only the last chunk is allowed to have a size less than 8192 bytes"}
+	InvalidDigest                       = &Code{"InvalidDigest", 400, "The Content-MD5 you specified was invalid."}
+	InvalidEncryptionAlgorithm          = &Code{"InvalidEncryptionAlgorithmError", 400, "The encryption request that you specified is not valid. The valid value is AES256."}
+	InvalidPolicyDocument               = &Code{"InvalidPolicyDocument", 400, "The content of the form does not meet the conditions specified in the policy document."}
+	InvalidRequest                      = &Code{"InvalidRequest", 400, "Invalid Request"}
+	InvalidTag                          = &Code{"InvalidTag", 400, "The tag provided was not a valid tag. This error can occur if the tag did not pass input validation."}
+	InvalidTargetBucket                 = &Code{"InvalidTargetBucketForLogging", 400, "The target bucket for logging does not exist, is not owned by you, or does not have the appropriate grants for the log-delivery group."}
+	InvalidURI                          = &Code{"InvalidURI", 400, "Couldn't parse the specified URI."}
+	MalformedACL                        = &Code{"MalformedACLError", 400, "The XML you provided was not well-formed or did not validate against our published schema"}
+	MalformedPOSTRequest                = &Code{"MalformedPOSTRequest", 400, "The body of your POST request is not well-formed multipart/form-data."}
+	MalformedPolicy                     = &Code{"MalformedPolicy", 400, "Policies must be valid JSON and the first byte must be '{'"}
+	MalformedTrailer                    = &Code{"MalformedTrailerError", 400, "The request contained trailing data that was not well-formed or did not conform to our published schema."}
+	MalformedXML                        = &Code{"MalformedXML", 400, "The XML you provided was not well-formed or did not validate against our published schema"}
+	MaxPostPreDataLengthExceeded        = &Code{"MaxPostPreDataLengthExceededError", 400, "Your POST request fields preceding the upload file were too large."}
+	UserKeyMustBeSpecified              = &Code{"UserKeyMustBeSpecified", 400, "The bucket POST must contain the specified field name. If it is specified, check the order of the fields."}
+	MaxMessageLengthExceeded            = &Code{"MaxMessageLengthExceeded", 400, "Your request was too big."}
+	MetadataTooLarge                    = &Code{"MetadataTooLarge", 400, "Your metadata headers exceed the maximum allowed metadata size"}
+	MissingContentLength                = &Code{"MissingContentLength", 411, "You must provide the Content-Length HTTP header."}
+	MissingRequestBody                  = &Code{"MissingRequestBodyError", 400, "Request Body is empty"}
+	NotImplemented                      = &Code{"NotImplemented", 501, "A header you provided implies functionality that is not implemented"}
+	RequestHeaderSectionTooLarge        = &Code{"RequestHeaderSectionTooLarge", 400, "Your request header section exceeds the maximum allowed size."}
+	RequestTimeout                      = &Code{"RequestTimeout", 400, "Your socket connection to the server was not read from or written to within the timeout period."}
+	UnexpectedContent                   = &Code{"UnexpectedContent", 400, "This request does not support content"}
+	UnsupportedArgument                 = &Code{"UnsupportedArgument", 400, "The request contained an unsupported argument."}
+	UnsupportedOperation                = &Code{"UnsupportedOperation", 400, "The specified operation is not supported."}
+	UnsupportedSignature                = &Code{"UnsupportedSignature", 400, "The provided request is signed with an unsupported STS Token version or the signature version is not supported."}
+	XAmzContentSHA256Mismatch           = &Code{"XAmzContentSHA256Mismatch", 400, "The provided 'x-amz-content-sha256' header does not match what was computed."}
 
 	// Bucket and object settings that are not there.
 
@@ -100,6 +103,10 @@ var (
 	EncryptionConfigurationNotFound    = &Code{"ServerSideEncryptionConfigurationNotFoundError", 404, "The server side encryption configuration was not found"}
 	AccessControlListNotSupported      = &Code{"AccessControlListNotSupported", 400, "The bucket does not allow ACLs"}
 	MetadataConfigurationNotFoundError = &Code{"MetadataConfigurationNotFound", 404, "The metadata configuration was not found"}
+
+	// Of key management, as S3 passes it on (AWS KMS API Reference, Decrypt).
+
+	KMSNotFound = &Code{"KMS.NotFoundException", 400, "The key that encrypts the object does not exist."}
 
 	// The server's own state. InsufficientStorage is not an S3 code: S3 never
 	// fills up. Clients treat it as a failure that a retry will not cure.

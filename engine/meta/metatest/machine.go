@@ -38,6 +38,7 @@ func RunMachine(t *rapid.T, backend Backend) {
 		"put object":     m.do((*machine).putObject),
 		"put object 2":   m.do((*machine).putObject),
 		"delete object":  m.do((*machine).deleteObject),
+		"set tags":       m.do((*machine).setTags),
 		"create upload":  m.do((*machine).createUpload),
 		"put part":       m.do((*machine).putPart),
 		"put part 2":     m.do((*machine).putPart),

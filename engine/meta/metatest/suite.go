@@ -22,6 +22,7 @@ func Run(t *testing.T, open func(t *testing.T) meta.Store) {
 	}{
 		{"Buckets", testBuckets},
 		{"Objects", testObjects},
+		{"Tags", testTags},
 		{"Limits", testLimits},
 		{"ManyParts", testManyParts},
 		{"Snapshot", testSnapshot},

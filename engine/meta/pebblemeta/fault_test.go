@@ -50,8 +50,12 @@ func object(b meta.Bucket, key string, n uint64) *meta.PutObject {
 // is there, and the rest is there wholly or not at all.
 func TestPowerLoss(t *testing.T) {
 	for round := range 12 {
+		var enc *[32]byte
+		if round%2 == 0 {
+			enc = &testKey
+		}
 		fs := vfs.NewCrashableMem()
-		s, err := Open("m", Options{FS: fs})
+		s, err := Open("m", Options{FS: fs, Key: enc})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,13 +94,13 @@ func TestPowerLoss(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		checkSurvivor(t, clone, &b, before, applied)
+		checkSurvivor(t, clone, enc, &b, before, applied)
 	}
 }
 
-func checkSurvivor(t *testing.T, fs vfs.FS, b *meta.Bucket, acked map[string]meta.Version, applied uint64) {
+func checkSurvivor(t *testing.T, fs vfs.FS, enc *[32]byte, b *meta.Bucket, acked map[string]meta.Version, applied uint64) {
 	t.Helper()
-	s, err := Open("m", Options{FS: fs})
+	s, err := Open("m", Options{FS: fs, Key: enc})
 	if err != nil {
 		t.Fatalf("open after power loss: %v", err)
 	}
@@ -118,7 +122,9 @@ func checkSurvivor(t *testing.T, fs vfs.FS, b *meta.Bucket, acked map[string]met
 
 // TestSyncFailure fails the log's sync: the store stops acknowledging for good,
 // and the next start finds a sound state.
-func TestSyncFailure(t *testing.T) {
+func TestSyncFailure(t *testing.T) { bothWays(t, syncFailure) }
+
+func syncFailure(t *testing.T, enc *[32]byte) {
 	var broken atomic.Bool
 	boom := errors.New("boom")
 	mem := vfs.NewCrashableMem()
@@ -129,7 +135,7 @@ func TestSyncFailure(t *testing.T) {
 		}
 		return nil
 	}))
-	s, err := Open("m", Options{FS: fs})
+	s, err := Open("m", Options{FS: fs, Key: enc})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +172,7 @@ func TestSyncFailure(t *testing.T) {
 	if err := s.Close(); err == nil {
 		t.Error("close of a dead store tells nothing")
 	}
-	checkSurvivor(t, clone, &b, map[string]meta.Version{"before": numbered(1)}, applied)
+	checkSurvivor(t, clone, enc, &b, map[string]meta.Version{"before": numbered(1)}, applied)
 }
 
 // TestFatal shows that a fatal error of Pebble takes only the store down.
@@ -272,7 +278,7 @@ func TestCloseUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	wg.Wait()
-	checkSurvivor(t, fs, &b, acked, s.Applied())
+	checkSurvivor(t, fs, nil, &b, acked, s.Applied())
 }
 
 // TestReaderHoldsClose keeps Pebble open until the last iterator is closed.

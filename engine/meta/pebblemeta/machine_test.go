@@ -12,10 +12,13 @@ import (
 )
 
 // memBackend is a store on a file system in memory that can lose power.
-type memBackend struct{ fs *vfs.MemFS }
+type memBackend struct {
+	fs  *vfs.MemFS
+	key *[32]byte
+}
 
 func (b *memBackend) Open() (meta.Store, error) {
-	return Open("m", Options{FS: b.fs, CacheSize: 1 << 20})
+	return Open("m", Options{FS: b.fs, CacheSize: 1 << 20, Key: b.key})
 }
 
 func (b *memBackend) Crash(seed int64) {
@@ -25,6 +28,10 @@ func (b *memBackend) Crash(seed int64) {
 
 func TestMachine(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		metatest.RunMachine(t, &memBackend{vfs.NewCrashableMem()})
+		b := &memBackend{fs: vfs.NewCrashableMem()}
+		if rapid.Bool().Draw(t, "encrypted") {
+			b.key = &testKey
+		}
+		metatest.RunMachine(t, b)
 	})
 }

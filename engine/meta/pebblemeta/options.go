@@ -29,8 +29,12 @@ type Options struct {
 	FS        vfs.FS // nil: the operating system's
 	CacheSize int64  // block cache, bytes; 0: 8 MiB
 	Logger    *slog.Logger
+	// Key encrypts everything in the store's files, plain ones that are there
+	// included; nil: the store is plain. See crypt_header.go.
+	Key *[32]byte
 }
 
+// pebbleOptions also sets s.crypt.
 func (s *Store) pebbleOptions(o Options) *pebble.Options {
 	po := &pebble.Options{
 		FS:        o.FS,
@@ -65,6 +69,12 @@ func (s *Store) pebbleOptions(o Options) *pebble.Options {
 	if po.FS == nil {
 		po.WithFSDefaults() // measures how long the disk takes, for DiskSlow
 	}
+	var key *storeKey
+	if o.Key != nil {
+		key = newStoreKey(o.Key)
+	}
+	s.crypt = newCryptFS(po.FS, key)
+	po.FS = s.crypt
 	if po.CacheSize == 0 {
 		po.CacheSize = defaultCache
 	}

@@ -31,7 +31,9 @@ func within(t *testing.T, what string, fn func()) {
 
 // TestParked fails the manifest, upon which Pebble's goroutine is parked with
 // Pebble's lock held: nothing may hang but that goroutine.
-func TestParked(t *testing.T) {
+func TestParked(t *testing.T) { bothWays(t, parked) }
+
+func parked(t *testing.T, key *[32]byte) {
 	var broken atomic.Bool
 	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if broken.Load() && strings.Contains(op.Path, "MANIFEST") {
@@ -39,7 +41,7 @@ func TestParked(t *testing.T) {
 		}
 		return nil
 	}))
-	s, err := Open("m", Options{FS: fs})
+	s, err := Open("m", Options{FS: fs, Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,9 +112,11 @@ func (c *bulk) Apply(tx meta.Tx) error {
 // TestLargeBatch commits more at once than a memtable holds, as the
 // completion of an upload of thousands of fragmented parts does. Pebble treats
 // such a batch apart; it must be as durable and whole as any other.
-func TestLargeBatch(t *testing.T) {
+func TestLargeBatch(t *testing.T) { bothWays(t, largeBatch) }
+
+func largeBatch(t *testing.T, key *[32]byte) {
 	fs := vfs.NewCrashableMem()
-	s, err := Open("m", Options{FS: fs})
+	s, err := Open("m", Options{FS: fs, Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +137,7 @@ func TestLargeBatch(t *testing.T) {
 	clone := fs.CrashClone(vfs.CrashCloneCfg{})
 	for _, fs := range []vfs.FS{nil, clone} { // as it goes on, and after the power loss
 		if fs != nil {
-			if s, err = Open("m", Options{FS: fs}); err != nil {
+			if s, err = Open("m", Options{FS: fs, Key: key}); err != nil {
 				t.Fatal(err)
 			}
 		}

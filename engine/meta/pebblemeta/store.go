@@ -22,6 +22,9 @@ const closePatience = 10 * time.Second
 // Store is a meta.Store on Pebble.
 type Store struct {
 	db    *pebble.DB
+	dir   string
+	crypt *cryptFS
+	lock  *pebble.Lock // of dir, where there is a key; else Pebble has it
 	log   *slog.Logger
 	queue chan *task
 	syncs chan *group
@@ -49,10 +52,11 @@ const shut = 1 << 62
 
 var _ meta.Store = (*Store)(nil)
 
-// Open opens or creates the store in dir. ErrNewer: it was written by a later
-// release.
+// Open opens or creates the store in dir. meta.ErrNewer: it was written by a
+// later release. ErrEncrypted, ErrWrongKey: see Options.Key.
 func Open(dir string, opts Options) (*Store, error) {
 	s := &Store{
+		dir:     dir,
 		log:     opts.Logger,
 		queue:   make(chan *task, queueLen),
 		syncs:   make(chan *group, pipelineLen),
@@ -64,19 +68,23 @@ func Open(dir string, opts Options) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	err := protect(func() (err error) {
-		s.db, err = pebble.Open(dir, s.pebbleOptions(opts))
-		return err
-	})
+	po := s.pebbleOptions(opts)
+	err := s.prepare(po)
+	if err == nil {
+		err = protect(func() (err error) {
+			s.db, err = pebble.Open(dir, po)
+			return err
+		})
+	}
 	if err != nil {
-		return nil, fmt.Errorf("metadata: open %s: %w", dir, err)
+		return nil, fmt.Errorf("metadata: open %s: %w", dir, errors.Join(err, s.release()))
 	}
 	v, ok, err := get(s.db, meta.AppliedKey())
 	if err == nil && ok && len(v) != 8 {
 		err = fmt.Errorf("%w: applied index", meta.ErrBadRecord)
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.db.Close())
+		return nil, errors.Join(err, s.db.Close(), s.release())
 	}
 	if ok {
 		s.applied.Store(binary.BigEndian.Uint64(v))
@@ -84,6 +92,34 @@ func Open(dir string, opts Options) (*Store, error) {
 	go s.commitLoop(s.applied.Load())
 	go s.syncLoop()
 	return s, nil
+}
+
+// prepare checks that every file can be read and, with a key, encrypts those that
+// are plain: it completes an Encrypt that was cut short.
+func (s *Store) prepare(po *pebble.Options) (err error) {
+	if s.crypt.key.Load() == nil {
+		return s.crypt.check(s.dir)
+	}
+	if err := s.crypt.MkdirAll(s.dir, 0o755); err != nil {
+		return err
+	}
+	if s.lock, err = pebble.LockDirectory(s.dir, s.crypt); err != nil {
+		return err
+	}
+	po.Lock = s.lock
+	if err := s.crypt.check(s.dir); err != nil {
+		return err
+	}
+	return s.crypt.convertAll(context.Background(), s.dir)
+}
+
+// release gives back what is not Pebble's own.
+func (s *Store) release() error {
+	err := s.crypt.close()
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	return err
 }
 
 // die takes the store out of service for good.
@@ -272,7 +308,7 @@ func (s *Store) Close() error {
 	case <-time.After(closePatience):
 		return errors.New("metadata: closed with readers inside; pebble left open")
 	}
-	return errors.Join(s.Err(), protect(s.db.Close))
+	return errors.Join(s.Err(), protect(s.db.Close), s.release())
 }
 
 // Mutate implements meta.Store.

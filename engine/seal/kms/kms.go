@@ -18,8 +18,8 @@ type Status struct {
 	Backend string // "local" or "vault"
 	Address string // of the server, or path of the key file
 	Key     string // name of the default key
-	Version int    // its newest version
-	Healthy bool
+	Version int    // its newest version; 0: not known
+	Healthy bool   // it wraps and unwraps
 	Error   string // why not
 }
 
@@ -35,7 +35,10 @@ type KMS interface {
 	Unwrap(ctx context.Context, name string, wrapped, aad []byte) (plain []byte, err error)
 	// Rewrap encrypts again under the newest version, without showing the plain key.
 	Rewrap(ctx context.Context, name string, wrapped, aad []byte) ([]byte, error)
-	// Rotate makes a new version of the key. Older ones still unwrap.
+	// Create makes the key called name; one that is there is left as it is.
+	Create(ctx context.Context, name string) error
+	// Rotate makes a new version of the key. Older ones still unwrap. ErrNoKey.
 	Rotate(ctx context.Context, name string) (version int, err error)
+	// Status asks the backend, once and without patience.
 	Status(ctx context.Context) Status
 }

@@ -1,0 +1,9 @@
+package pebblemeta
+
+// Made once with version 1; never to be made again. The header's zeros are left
+// out.
+const cryptFixture = `
+534c554943456d650000000100001000394f63b6d956e97c8ada2ee498795c646d74a7b489909cedb4456e267d13d27e
+6e9d40b1981ea34ba533f83c79368c571bca9c09ddfb101e6c6c6d6fb0b42c6ef902c1adb696fad3214b6464530e0a7e
+57c81f15d112949d24d3b1472b330e24db8bd7642a46c9e7c5fe84baf89e24b4b6d7916efe6af5d77b8f77
+`
