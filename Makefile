@@ -9,7 +9,7 @@ export CGO_ENABLED ?= 0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -checklinkname=0 -X main.version=$(VERSION)
 
-.PHONY: build run test check bench fmt clean soak fuzz clients conformance crash vuln
+.PHONY: build run test check bench fmt clean soak fuzz clients conformance crash vuln tlsscan abuse
 
 build: ## bin/sluiced and bin/ctl
 	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/sluiced ./daemon
@@ -44,6 +44,12 @@ clients: build ## boto3, aws, rclone, s3cmd, restic against a daemon, long form
 
 conformance: ## ceph/s3-tests, whose checkout S3TESTS names, against a daemon
 	@sh tools/conformance.sh
+
+tlsscan: build ## sslscan against a daemon; fails on anything weak
+	@sh tools/tlsscan.sh
+
+abuse: build ## good clients under 20,000 idle and 200 stalled connections and a flood
+	go run ./bench abuse
 
 vuln: ## known vulnerabilities in dependencies (needs the vulnerability database)
 	go tool -modfile=tools/tools.mod govulncheck ./...

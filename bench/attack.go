@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,8 +40,8 @@ type attack struct {
 	counts sync.Map       // name → *atomic.Int64
 }
 
-// runAttack attacks until its standard input ends, and then prints its counts.
-func runAttack(ctx context.Context, t *target, bucket string, mix attackMix, out io.Writer) error {
+// runAttack attacks until in ends, and then writes its counts to out.
+func runAttack(ctx context.Context, t *target, bucket string, mix attackMix, in io.Reader, out io.Writer) error {
 	if t.tls != nil {
 		t.tls = &tls.Config{InsecureSkipVerify: true} // #nosec G402: an attacker does not care
 	}
@@ -60,7 +59,7 @@ func runAttack(ctx context.Context, t *target, bucket string, mix attackMix, out
 	if _, err := fmt.Fprintln(out, "ready"); err != nil {
 		return err
 	}
-	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+	if _, err := io.Copy(io.Discard, in); err != nil {
 		return err
 	}
 	cancel()

@@ -7,14 +7,16 @@
 //	go run ./bench [scenario] [flags]
 //
 // Scenarios: matrix (the default: sizes × operations × concurrency), encryption
-// (PUT and GET with and without SSE-S3, in turn: what encryption costs), drive (fio
-// on the same file system, the limit), large (1 GiB objects, many at once), listing
-// (one page of few and of many keys, and a restart after kill -9) and urls
-// (presigned URLs for other generators; wrk.sh uses it).
+// (PUT and GET with and without SSE-S3, in turn: what encryption costs), abuse
+// (good clients, quiet and under thousands of idle, stalled and flooding connections
+// in turn), drive (fio on the same file system, the limit), large (1 GiB objects,
+// many at once), listing (one page of few and of many keys, and a restart after
+// kill -9) and urls (presigned URLs for other generators; wrk.sh uses it).
 //
 // Reading order: main.go, daemon.go, target.go (requests and signatures),
 // client.go (HTTP/1.1 over one connection), load.go (the closed loop),
-// matrix.go, encryption.go, large.go, listing.go, fio.go, report.go.
+// matrix.go, encryption.go, abuse.go, attack.go (the attackers, processes of their
+// own), large.go, listing.go, fio.go, report.go.
 //
 // Invariants:
 //

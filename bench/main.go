@@ -260,7 +260,7 @@ func (o *options) play(ctx context.Context, rep *report, p *pattern, targets []*
 			if err != nil {
 				return err
 			}
-			return runAttack(ctx, t, o.bucket, mix, os.Stdout)
+			return runAttack(ctx, t, o.bucket, mix, os.Stdin, os.Stdout)
 		case "urls":
 			return urls(ctx, t, p, o, os.Stdout)
 		case "drive":

@@ -15,11 +15,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/sluicehq/sluice/daemon/api"
+	"github.com/sluicehq/sluice/engine/seal/kms/kmstest"
 )
 
 // TestScripts runs each testdata/script/*.txtar against real binaries: "ctl" and
 // a daemon on real files, started by the command "start FLAG...", stopped by
-// "stop" or at the end. Scripts find the endpoint in $PORT.
+// "halt" or at the end. Scripts find the endpoint in $PORT.
 func TestScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts daemons")
@@ -45,7 +46,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"start":     startDaemon,
-			"stop":      stopDaemon,
+			"halt":      stopDaemon, // "stop" is testscript's own, and ends a script
+			"vault":     startVault,
 			"collector": collector,
 		},
 	})
@@ -79,6 +81,10 @@ func startDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	cmd := exec.Command(path, flags...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, ts.MkAbs(".")
+	cmd.Env = os.Environ()
+	if v := ts.Getenv("SLUICE_TLS"); v != "" { // the only one that scripts set for a daemon
+		cmd.Env = append(cmd.Env, "SLUICE_TLS="+v)
+	}
 	ts.Check(cmd.Start())
 	ts.Check(os.WriteFile(ts.MkAbs(pidFile), fmt.Append(nil, cmd.Process.Pid), 0o600))
 	exited := make(chan error, 1)
@@ -121,6 +127,27 @@ func stopDaemon(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 }
+
+// startVault starts a key server with the keys named, whose address, authority
+// and token scripts find in $VAULT, ca.pem and "token".
+func startVault(ts *testscript.TestScript, neg bool, args []string) {
+	srv := kmstest.New(scriptT{ts})
+	for _, name := range args {
+		srv.AddKey(name, false)
+	}
+	ts.Setenv("VAULT", srv.Address())
+	pem, err := os.ReadFile(srv.CAFile())
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), pem, 0o600))
+}
+
+// scriptT has a script stand in for the test it is part of.
+type scriptT struct{ *testscript.TestScript }
+
+func (t scriptT) Helper()           {}
+func (t scriptT) Cleanup(fn func()) { t.Defer(fn) }
+func (t scriptT) Fatal(args ...any) { t.Fatalf("%s", fmt.Sprint(args...)) }
+func (t scriptT) TempDir() string   { return t.MkAbs(".") }
 
 func lookPath(path, name string) (string, error) {
 	for _, dir := range filepath.SplitList(path) {

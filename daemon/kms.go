@@ -78,16 +78,49 @@ func (k *keys) backends() []keyring.Backend {
 	return []keyring.Backend{k.current}
 }
 
-// storeKey unwraps the metadata store's key: nil when the store is plain. It
-// waits a while for a server that is unreachable.
-func (k *keys) storeKey(ctx context.Context) (*[32]byte, error) {
+// openStore has open open the metadata store, with its key if it has one. The
+// file with the wrapped key has a copy in the state directory, for a drive that
+// lost it: without it nothing of the cluster could be read.
+func (k *keys) openStore(ctx context.Context, open func(key *[32]byte) (*pebblemeta.Store, error)) (*pebblemeta.Store, error) {
 	wrapped, err := keyring.ReadStoreKey(k.home)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		store, err := open(nil)
+		if !errors.Is(err, pebblemeta.ErrEncrypted) {
+			return store, err
+		}
+	case err == nil:
+		key, err := k.storeKey(ctx, wrapped)
+		if err != nil {
+			return nil, err
+		}
+		return open(key)
+	case !errors.Is(err, keyring.ErrBadDoc):
+		return nil, err
 	}
+	lost := filepath.Join(k.home, keyring.StoreKeyFile)
+	wrapped, err = keyring.ReadStoreKey(k.stateDir)
+	if err != nil {
+		return nil, fmt.Errorf("the metadata is encrypted and %s, which has its key, is lost or damaged: restore it (%w)", lost, err)
+	}
+	key, err := k.storeKey(ctx, wrapped)
 	if err != nil {
 		return nil, err
 	}
+	store, err := open(key)
+	if err != nil {
+		return nil, fmt.Errorf("%s is lost or damaged: restore it (its copy in %s: %w)", lost, k.stateDir, err)
+	}
+	k.log.Warn("a lost file was restored from its copy", "file", lost)
+	if err := wrapped.Write(k.home); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return store, nil
+}
+
+// storeKey unwraps the metadata store's key. It waits a while for a server that
+// is unreachable.
+func (k *keys) storeKey(ctx context.Context, wrapped keyring.StoreKey) (*[32]byte, error) {
 	for end := time.Now().Add(k.patience); ; {
 		key, err := wrapped.Open(ctx, k.backends()...)
 		if err == nil {
@@ -102,6 +135,12 @@ func (k *keys) storeKey(ctx context.Context) (*[32]byte, error) {
 		case <-time.After(kmsRetry):
 		}
 	}
+}
+
+// writeStoreKey puts the wrapped key of the metadata store beside it, and a copy
+// in the state directory.
+func (k *keys) writeStoreKey(wrapped keyring.StoreKey) error {
+	return errors.Join(wrapped.Write(k.home), wrapped.Write(k.stateDir))
 }
 
 // explain says what to restore.
@@ -191,7 +230,7 @@ func (k *keys) newStoreKey(ctx context.Context) (*[32]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key, wrapped.Write(k.home)
+	return key, k.writeStoreKey(wrapped)
 }
 
 // rotate makes new versions of the keys and rewraps everything under them.
@@ -216,7 +255,7 @@ func (k *keys) rewrapStoreKey(ctx context.Context, to keyring.Backend) error {
 	if err != nil {
 		return err
 	}
-	return wrapped.Write(k.home)
+	return k.writeStoreKey(wrapped)
 }
 
 // create makes a named key.

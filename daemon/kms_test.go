@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sluicehq/sluice/daemon/api"
+	"github.com/sluicehq/sluice/engine/meta/pebblemeta"
 	"github.com/sluicehq/sluice/engine/seal/keyring"
 	"github.com/sluicehq/sluice/engine/seal/kms"
 	"github.com/sluicehq/sluice/engine/seal/kms/kmstest"
@@ -132,21 +133,25 @@ func TestStoreKeyWaits(t *testing.T) {
 	srv := kmstest.New(t)
 	srv.AddKey("sluice", false)
 	k, key := vaultKeys(t, srv)
+	wrapped, err := keyring.ReadStoreKey(k.home)
+	if err != nil {
+		t.Fatal(err)
+	}
 	srv.Stop()
 	k.patience = 0
-	if _, err := k.storeKey(context.Background()); !errors.Is(err, kms.ErrUnavailable) ||
+	if _, err := k.storeKey(context.Background(), wrapped); !errors.Is(err, kms.ErrUnavailable) ||
 		!strings.Contains(err.Error(), srv.Address()) || !strings.Contains(err.Error(), "unreachable") {
 		t.Errorf("server stopped: %v", err)
 	}
 	k.patience = time.Minute
 	time.AfterFunc(500*time.Millisecond, srv.Start)
-	got, err := k.storeKey(context.Background())
+	got, err := k.storeKey(context.Background(), wrapped)
 	if err != nil || *got != *key {
 		t.Fatalf("server back: %v", err)
 	}
 	srv.DropKey("sluice")
 	begun := time.Now()
-	if _, err := k.storeKey(context.Background()); !errors.Is(err, kms.ErrNoKey) || !strings.Contains(err.Error(), "restore the key") {
+	if _, err := k.storeKey(context.Background(), wrapped); !errors.Is(err, kms.ErrNoKey) || !strings.Contains(err.Error(), "restore the key") {
 		t.Errorf("key lost: %v", err)
 	}
 	if time.Since(begun) > 10*time.Second {
@@ -159,7 +164,84 @@ func TestStoreKeyWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bare.storeKey(context.Background()); err == nil || !strings.Contains(err.Error(), "restore "+filepath.Join(k.stateDir, kmsFile)) {
+	if _, err := bare.storeKey(context.Background(), wrapped); err == nil || !strings.Contains(err.Error(), "restore "+filepath.Join(k.stateDir, kmsFile)) {
 		t.Errorf("kms.json lost: %v", err)
 	}
+}
+
+// TestStoreKeyFile loses and damages the file with the wrapped key.
+func TestStoreKeyFile(t *testing.T) {
+	ctx, state, home := context.Background(), t.TempDir(), t.TempDir()
+	k, err := openKeys(state, home, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.openBackends(true); err != nil {
+		t.Fatal(err)
+	}
+	open := func(key *[32]byte) (*pebblemeta.Store, error) {
+		return pebblemeta.Open(home, pebblemeta.Options{Key: key})
+	}
+	reopen := func(what, want string, encrypted bool) {
+		t.Helper()
+		s, err := k.openStore(ctx, open)
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v", what, err)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if s.Encrypted() != encrypted {
+			t.Errorf("%s: encrypted %v", what, s.Encrypted())
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	reopen("new", "", false)
+	key, err := k.newStoreKey(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := open(nil)
+	if err == nil {
+		err = errors.Join(s.Encrypt(ctx, key), s.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	reopen("encrypted", "", true)
+	file, spare := filepath.Join(home, keyring.StoreKeyFile), filepath.Join(state, keyring.StoreKeyFile)
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"", "{", string(whole[:len(whole)/2])} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		reopen("damaged", "", true)
+		if got, err := os.ReadFile(file); err != nil || string(got) != string(whole) {
+			t.Errorf("not restored: %q, %v", got, err)
+		}
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	reopen("lost", "", true)
+	if err := errors.Join(os.Remove(file), os.Remove(spare)); err != nil {
+		t.Fatal(err)
+	}
+	reopen("lost with its copy", "restore it", true)
+	other, _, err := keyring.NewStoreKey(ctx, k.current, time.Now())
+	if err == nil {
+		err = other.Write(state)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	reopen("the copy of another store's", "another key", true)
 }

@@ -101,11 +101,9 @@ func (d *daemon) openEngine(ctx context.Context) (err error) {
 	if d.keys, err = openKeys(d.cfg.StateDir, home, d.log); err != nil {
 		return err
 	}
-	key, err := d.keys.storeKey(ctx)
-	if err != nil {
-		return err
-	}
-	store, err := pebblemeta.Open(home, pebblemeta.Options{CacheSize: d.cfg.Cache, Logger: d.log, Key: key})
+	store, err := d.keys.openStore(ctx, func(key *[32]byte) (*pebblemeta.Store, error) {
+		return pebblemeta.Open(home, pebblemeta.Options{CacheSize: d.cfg.Cache, Logger: d.log, Key: key})
+	})
 	if errors.Is(err, unix.EAGAIN) { // the store's lock file
 		return fmt.Errorf("drive with metadata %s: another daemon uses it", home)
 	}

@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"github.com/sluicehq/sluice/engine/drive"
 	"github.com/sluicehq/sluice/engine/meta"
@@ -101,8 +98,7 @@ type Engine struct {
 	payloads  *heap // inline payloads on their way in
 	frames    *heap // frames of objects being copied
 	heads     sync.Pool
-	writers   *semaphore.Weighted
-	waiting   atomic.Int64 // bodies that wait for writers
+	writers   *writers
 	metaSpace metaSpace
 	purger    *purger
 	recovered recovery
@@ -127,7 +123,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	e := &Engine{
 		cfg: cfg, store: cfg.Store, log: cfg.Logger, minPart: MinPartSize,
 		drives: drives, gate: newGate(), payloads: newHeap(), frames: newHeap(),
-		writers:   semaphore.NewWeighted(cfg.WriteBuffers),
+		writers:   newWriters(cfg.WriteBuffers),
 		metaSpace: metaSpace{free: cfg.MetaFree, reserve: cfg.MetaReserve},
 	}
 	e.purger = newPurger(e)

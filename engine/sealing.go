@@ -42,8 +42,10 @@ func (l *locker) reader(b *bodyReader, id layout.BlobID) io.Reader {
 }
 
 // sealer yields a body's encrypted form. It reads plain bytes into the memory of
-// its caller and encrypts them there, chunk by chunk; only where there is no room
-// for a chunk does it take memory of its own.
+// its caller, as many as there is room for, spreads them to where their chunks are
+// to be, and encrypts them there. (A read for each chunk would need no spreading,
+// but its system calls cost more.) Only where there is no room for a chunk does it
+// take memory of its own.
 type sealer struct {
 	src     *bodyReader
 	payload *seal.Payload
@@ -55,50 +57,49 @@ type sealer struct {
 // Read implements io.Reader. An error of the body comes back as it is, but for
 // io.EOF ahead of its time.
 func (s *sealer) Read(p []byte) (n int, err error) {
-	if len(s.rest) > 0 {
-		n = copy(p, s.rest)
-		s.rest = s.rest[n:]
-		return n, nil
-	}
-	for s.next < s.payload.Chunks() {
-		size := s.payload.Stored(s.next)
-		if len(p)-n < size {
-			break
-		}
-		if err := s.seal(p[n : n+size]); err != nil {
+	if len(s.rest) == 0 && len(p) > 0 {
+		if n, err = s.fill(p); n > 0 || err != nil {
 			return n, err
 		}
-		n += size
+		if s.next == s.payload.Chunks() {
+			return 0, io.EOF
+		}
+		if s.spill == nil {
+			s.spill = make([]byte, seal.ChunkStored)
+		}
+		if n, err = s.fill(s.spill[:s.payload.Stored(s.next)]); err != nil {
+			return 0, err
+		}
+		s.rest = s.spill[:n]
 	}
-	switch {
-	case n > 0 || len(p) == 0:
-		return n, nil
-	case s.next == s.payload.Chunks():
-		return 0, io.EOF
-	}
-	if s.spill == nil {
-		s.spill = make([]byte, seal.ChunkStored)
-	}
-	chunk := s.spill[:s.payload.Stored(s.next)]
-	if err := s.seal(chunk); err != nil {
-		return 0, err
-	}
-	n = copy(p, chunk)
-	s.rest = chunk[n:]
+	n = copy(p, s.rest)
+	s.rest = s.rest[n:]
 	return n, nil
 }
 
-// seal fills chunk with the next one.
-func (s *sealer) seal(chunk []byte) error {
-	if _, err := io.ReadFull(s.src, chunk[:len(chunk)-seal.TagSize]); err != nil {
+// fill fills p with as many whole chunks as there is room for.
+func (s *sealer) fill(p []byte) (n int, err error) {
+	end, plain := s.next, 0
+	for size := s.payload.Stored(end); size > 0 && n+size <= len(p); size = s.payload.Stored(end) {
+		n, plain, end = n+size, plain+size-seal.TagSize, end+1
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	if _, err := io.ReadFull(s.src, p[:plain]); err != nil {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		return err
+		return 0, err
 	}
-	s.payload.Seal(s.next, chunk)
-	s.next++
-	return nil
+	for i := int(end-s.next) - 1; i >= 0; i-- { // from the last: each moves towards the end
+		index := s.next + int64(i)
+		chunk := p[i*seal.ChunkStored:][:s.payload.Stored(index)]
+		copy(chunk, p[i*seal.ChunkPlain:][:len(chunk)-seal.TagSize])
+		s.payload.Seal(index, chunk)
+	}
+	s.next = end
+	return n, nil
 }
 
 // payload returns the cipher of a piece's blob.

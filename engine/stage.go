@@ -95,7 +95,10 @@ func (s *staged) readInline(ctx context.Context, b *bodyReader, lock *locker) er
 		}
 	}
 	if _, err := io.ReadFull(in, s.inline.mem); err != nil {
-		return b.failure()
+		if failure := b.failure(); failure != nil {
+			return failure
+		}
+		return err
 	}
 	return nil
 }
@@ -120,11 +123,11 @@ func (s *staged) writeDrive(ctx context.Context, b *bodyReader, lock *locker) er
 	s.blob.Kind = layout.KindSingle
 	s.blob.Fragments = []layout.Fragment{{Drive: d.ID(), Extents: exts}}
 	weight := s.e.writeWeight(s.blob.Size)
-	if err := s.e.acquireWriter(ctx, weight); err != nil {
+	if err := s.e.writers.acquire(ctx, weight); err != nil {
 		return err
 	}
 	err = d.WriteFragment(ctx, s.blob.ID, exts, s.blob.Size, in)
-	s.e.writers.Release(weight)
+	s.e.writers.release(weight)
 	if err == nil {
 		return nil
 	}
@@ -140,7 +143,7 @@ func (e *Engine) writeWeight(size int64) int64 {
 	if size <= ioring.SmallBuffer-drive.HeaderSize {
 		weight = ioring.SmallBuffer
 	}
-	return min(weight, e.cfg.WriteBuffers)
+	return min(weight, e.writers.most)
 }
 
 // drop gives back what was staged.

@@ -1,9 +1,11 @@
 package s3fast
 
 import (
+	"bufio"
 	"crypto/md5"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -344,6 +346,46 @@ func TestLocationConstraint(t *testing.T) {
 func md5Base64(text string) string {
 	sum := md5.Sum([]byte(text))
 	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// Whether the body may come is decided before it is asked for; forms of anonymous
+// senders are let in by bucket policies.
+func TestAnonymousBodies(t *testing.T) {
+	r := newRig(t, nil)
+	r.bucket("bkt")
+	expect := func(key string) string {
+		c := r.dial()
+		_, err := io.WriteString(c, "PUT /bkt/"+key+" HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+		must(t, err)
+		line, err := bufio.NewReader(c).ReadString('\n')
+		must(t, err)
+		return strings.Fields(line)[1]
+	}
+	form := func(key, more string) call {
+		return call{method: "POST", target: "/bkt", user: "-", header: with("Content-Type", "multipart/form-data; boundary=b"),
+			body: "--b\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\n" + key + "\r\n" + more +
+				"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nhello\r\n--b--\r\n"}
+	}
+	if got := expect("up/a"); got != "403" {
+		t.Errorf("Expect without a policy: %s", got)
+	}
+	r.want(form("up/form", ""), "403 AccessDenied")
+	r.setPolicy(allow("*", "PutObject", "/up/*", ""), deny("*", "PutObject", "/*", condition("Null", "s3:x-amz-acl", `"false"`)))
+	if got := expect("up/a"); got != "100" {
+		t.Errorf("Expect with a policy: %s", got)
+	}
+	if got := expect("other"); got != "403" {
+		t.Errorf("Expect of another key: %s", got)
+	}
+	r.want(form("up/form", ""), "204")
+	r.want(form("other", ""), "403 AccessDenied")
+	r.want(form("up/form", "--b\r\nContent-Disposition: form-data; name=\"acl\"\r\n\r\nprivate\r\n"), "403 AccessDenied")
+	if a := r.want(call{method: "GET", target: "/bkt/up/form"}, "200"); a.body != "hello" {
+		t.Errorf("form: %q", a.body)
+	}
+	gone := form("up/form", "")
+	gone.target = "/gone"
+	r.want(gone, "404 NoSuchBucket")
 }
 
 // What a presigned URL says in its query counts as the header of that name.

@@ -79,6 +79,7 @@ var actionCases = []actionCase{
 	{"PUT /bkt?ownershipControls", "", "PutBucketOwnershipControls", "PutBucketOwnershipControls", "bkt"},
 	{"DELETE /bkt?ownershipControls", "", "DeleteBucketOwnershipControls", "PutBucketOwnershipControls", "bkt"},
 	{"GET /bkt?encryption", "", "GetBucketEncryption", "GetEncryptionConfiguration", "bkt"},
+	{"PUT /bkt?encryption", "", "PutBucketEncryption", "PutEncryptionConfiguration", "bkt"},
 	{"DELETE /bkt?encryption", "", "DeleteBucketEncryption", "PutEncryptionConfiguration", "bkt"},
 	{"GET /bkt?cors", "", "GetBucketCors", "GetBucketCORS", "bkt"},
 	{"DELETE /bkt?cors", "", "DeleteBucketCors", "PutBucketCORS", "bkt"},
@@ -141,7 +142,7 @@ var actionCases = []actionCase{
 // selfChecked operations decide about resources or by values of the body, and are
 // tested end to end.
 var selfChecked = []string{"Invalid", "DeleteObjects", "PutObjectTagging", "DeleteObjectTagging", "STS", "AssumeRole",
-	"AssumeRoleWithWebIdentity", "GetCallerIdentity", "GetSessionToken", "PutBucketEncryption"}
+	"AssumeRoleWithWebIdentity", "GetCallerIdentity", "GetSessionToken"}
 
 // Every operation is allowed by exactly the actions documented, on exactly its
 // resource, and by nothing less.

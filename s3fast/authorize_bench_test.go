@@ -21,7 +21,7 @@ func benchRig(tb testing.TB, bucketPolicy bool, policies int) (*Server, *fasthtt
 	r.bucket("bkt")
 	for i := range policies {
 		name := fmt.Sprintf("p%d", i)
-		text := allow("", "GetObject PutObject", fmt.Sprintf("/team%d/*", i), condition("IpAddress", "aws:SourceIp", `["10.0.0.0/8","127.0.0.0/8"]`))
+		text := allow("", "GetObject PutObject", "/*", condition("IpAddress", "aws:SourceIp", fmt.Sprintf(`["10.0.%d.0/24"]`, i)))
 		if i == policies-1 {
 			text = allow("", "GetObject", "/*", condition("StringLike", "aws:username", `"nem*"`))
 		}

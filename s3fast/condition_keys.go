@@ -35,23 +35,50 @@ import (
 //   - s3:x-amz-copy-source is "bucket/key", decoded and without leading slash,
 //     and s3:x-amz-metadata-directive upper-case, however the client spelled them.
 func (q *question) Lookup(key string) []string {
-	if name, ok := strings.CutPrefix(key, "s3:"); ok {
-		if v, ok := q.s3Key(name); ok {
-			return q.one(v)
+	for i := range q.used {
+		if q.known[i].key == key {
+			return q.known[i].list
 		}
-		return q.several(name)
+	}
+	for _, kv := range q.more {
+		if kv.key == key {
+			return kv.list
+		}
+	}
+	kv := q.slot()
+	kv.key = key
+	if v, ok := q.find(key); ok {
+		kv.one[0] = v
+		kv.list = kv.one[:]
+	} else if key == "s3:requestobjecttagkeys" {
+		kv.list = q.requestTagKeys()
+	}
+	return kv.list
+}
+
+// slot makes room for one more key.
+func (q *question) slot() *keyValue {
+	if q.used < len(q.known) {
+		q.used++
+		return &q.known[q.used-1]
+	}
+	kv := new(keyValue)
+	q.more = append(q.more, kv)
+	return kv
+}
+
+// find finds the value of a key that has one.
+func (q *question) find(key string) (string, bool) {
+	if name, ok := strings.CutPrefix(key, "s3:"); ok {
+		return q.s3Key(name)
 	}
 	if name, ok := strings.CutPrefix(key, "aws:"); ok {
-		if v, ok := q.globalKey(name); ok {
-			return q.one(v)
-		}
+		return q.globalKey(name)
 	}
 	if name, ok := strings.CutPrefix(key, "jwt:"); ok {
-		if v, ok := webKey(q.r.identity, name); ok {
-			return q.one(v)
-		}
+		return webKey(q.r.identity, name)
 	}
-	return nil
+	return "", false
 }
 
 // webKey gives a claim of who signed in by an OIDC provider.
@@ -68,17 +95,6 @@ func webKey(id *iam.Identity, name string) (string, bool) {
 		return id.Web.Audience, true
 	}
 	return "", false
-}
-
-// one hands out a single value, without allocation for the first few.
-func (q *question) one(v string) []string {
-	if q.used == len(q.values) {
-		return []string{v}
-	}
-	at := q.used
-	q.used++
-	q.values[at] = v
-	return q.values[at : at+1 : at+1]
 }
 
 // globalKey gives a key of the namespace aws:.
@@ -210,11 +226,8 @@ func (q *question) s3Key(name string) (string, bool) {
 	return "", false
 }
 
-// several gives a key that has many values.
-func (q *question) several(name string) []string {
-	if name != "requestobjecttagkeys" {
-		return nil
-	}
+// requestTagKeys gives s3:RequestObjectTagKeys.
+func (q *question) requestTagKeys() []string {
 	tags := q.requestTags()
 	if len(tags) == 0 {
 		return nil

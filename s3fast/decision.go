@@ -24,8 +24,17 @@ type question struct {
 	open     bool  // a policy asked for what only the body tells
 	err      error // a value could not be read
 
-	values [8]string // room for the values handed out
-	used   int
+	known [8]keyValue // what was looked up
+	used  int
+	more  []*keyValue // beyond known
+}
+
+// keyValue is a condition key with its values. They are found once: what a
+// decision costs must not grow with the number of policies that name a key.
+type keyValue struct {
+	key  string
+	one  [1]string
+	list []string // into one, where there is one value; nil: the key is absent
 }
 
 // anonymousPrincipal stands for requests without a signature. It is never changed.
@@ -42,6 +51,7 @@ func (q *question) ask(action string) (policy.Decision, error) {
 	req := policy.Request{Action: action, Resource: q.resource, Principal: anonymousPrincipal, Context: q}
 	if id := q.r.identity; id != nil {
 		in.Identity, in.Narrow, req.Principal = id.Policies, id.Narrow, id.Principal
+		req.Principal.Canonical = ownerID
 	}
 	if set := q.set; set != nil {
 		if set.damaged != nil && !repairs(action) {

@@ -315,7 +315,7 @@ func (s *subject) paced() bool {
 // has been sent; without a connection, with dismiss.
 func (r *request) admit() error {
 	l := r.s.cfg.Limits
-	if l == nil || l.settings.Load() == nil {
+	if l == nil || l.settings.Load() == nil || r.grant != nil || r.conn != nil && r.conn.grant != nil {
 		return nil
 	}
 	sub, wait := l.admit(subjectName(r.identity), time.Now())

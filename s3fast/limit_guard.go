@@ -20,9 +20,10 @@ import (
 // same key had signed correctly: a client behind the same address and with the
 // same key as a guesser goes on, and may have to try again only to begin.
 const (
-	pairFree  = 5   // failures of a key and address that cost nothing
-	pairTries = 10  // signatures verified per second, once they cost something
-	pairBurst = 20  // of them at once
+	pairFree  = 5  // failures of a key and address that cost nothing
+	pairTries = 20 // more failures per second, beyond which no signature is verified
+	pairBurst = 40 // of them at once
+	pairEach  = int64(time.Second / pairTries)
 	addrFree  = 100 // failures of an address that cost nothing
 	addrHeld  = 64  // of an address delayed at a time; then unknown keys are refused
 	forgiven  = 20  // more failures than these a success does not wipe out
@@ -66,7 +67,7 @@ type offender struct {
 	failures int
 	held     int       // of an address: delayed at the moment
 	last     time.Time // of the failures
-	tries    bucket    // of a pair
+	tries    bucket    // of failures beyond pairFree
 }
 
 func newGuard(most int) *guard {
@@ -120,8 +121,7 @@ func (g *guard) may(k offenderKey, now time.Time) (ok bool, wait time.Duration) 
 	if o.fade(now); o.failures <= pairFree {
 		return true, 0
 	}
-	const each = int64(time.Second / pairTries)
-	if o.tries.take(now.UnixNano(), each, each*pairBurst) == 0 {
+	if o.tries.ahead(now.UnixNano()) <= pairEach*(pairBurst-1) {
 		return true, 0
 	}
 	return false, max(refusal, growing(o.failures, pairFree, pairDelay, pairMost))
@@ -146,6 +146,9 @@ func (g *guard) failed(k offenderKey, now time.Time) int {
 	}
 	o.fade(now)
 	o.failures, o.last = min(o.failures+1, 1<<20), now
+	if o.failures > pairFree {
+		o.tries.owe(now.UnixNano(), pairEach)
+	}
 	return o.failures
 }
 
@@ -262,7 +265,7 @@ func (g *guard) refuses(r *request, accessKey string, now time.Time) time.Durati
 	if failures <= addrFree || held < addrHeld {
 		return 0
 	}
-	if _, known := r.s.cfg.IAM.Identity(accessKey); known {
+	if r.s.cfg.IAM.Known(accessKey) {
 		return 0
 	}
 	return refusal
@@ -273,7 +276,7 @@ func (g *guard) refuses(r *request, accessKey string, now time.Time) time.Durati
 func (g *guard) delay(r *request, wait time.Duration) {
 	if g.held.Add(1) > g.most {
 		g.held.Add(-1)
-		if r.conn != nil {
+		if r.conn != nil && !r.proxied() {
 			r.conn.pause = time.Now().Add(wait)
 		}
 		return
@@ -317,7 +320,15 @@ func guessed(err error) bool {
 
 // trusted tells whether the connection's last signature was a good one by the
 // same access key.
-func (r *request) trusted(accessKey string) bool { return r.conn != nil && r.conn.signed == accessKey }
+func (r *request) trusted(accessKey string) bool {
+	return r.conn != nil && r.conn.signed == accessKey && !r.proxied()
+}
+
+// proxied tells whether the connection is a trusted proxy's, which carries the
+// requests of many clients.
+func (r *request) proxied() bool {
+	return len(r.s.cfg.TrustedProxies) > 0 && r.s.trusts(addrOf(r.ctx.RemoteAddr()))
+}
 
 // claimedKey is the access key that the request claims to be signed with, ""
 // when it names none. Nothing about it has been verified.
@@ -339,8 +350,11 @@ func (r *request) claimedKey() string {
 
 // peer is the address that the request's failures count for.
 func (r *request) peer() netip.Addr {
-	if r.conn == nil {
+	switch {
+	case r.conn == nil:
 		return netip.Addr{}
+	case r.proxied():
+		return AddressKey(r.source())
 	}
 	return r.conn.peer
 }

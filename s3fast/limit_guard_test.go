@@ -74,13 +74,17 @@ func TestGuardIsBounded(t *testing.T) {
 		t.Errorf("the one being delayed has %d held", n)
 	}
 	g.hold(held, -1)
+	now = now.Add(halfLife)
 	for i := range pairBurst + 1 {
 		if ok, wait := g.may(worst, now); ok != (i < pairBurst) || !ok && wait != pairMost {
 			t.Errorf("try %d: %v, wait %s", i, ok, wait)
 		}
+		if i < pairBurst {
+			g.failed(worst, now)
+		}
 	}
 	if ok, _ := g.may(worst, now.Add(time.Second/pairTries)); !ok {
-		t.Error("a tenth of a second later there is no try")
+		t.Error("a twentieth of a second later there is no try")
 	}
 	full := g.shard(worst)
 	for _, o := range full.m {
@@ -171,7 +175,7 @@ func TestGuessingIsSlow(t *testing.T) {
 			r.eventually("all wait", func() bool { return r.s.guard.held.Load() == 100 })
 			fine()
 			looked, refused := r.s.guard.failures.Load(), r.s.guard.refused.Load()
-			if looked > pairFree+2+pairBurst+10 || refused < 60 {
+			if looked > pairFree+2+pairBurst+10 || refused < 40 {
 				t.Errorf("of 100 guesses at once %d were looked at, %d refused", looked, refused)
 			}
 		})
@@ -221,6 +225,25 @@ func TestDelaysAreBounded(t *testing.T) {
 	must(t, err)
 	if a := r.read(br, "GET"); a.status != 200 || time.Since(begun) < 400*time.Millisecond {
 		t.Errorf("the next request on the connection: %s after %s", a, time.Since(begun))
+	}
+}
+
+// Clients behind a trusted proxy are told apart by what it says of them.
+func TestGuardBehindProxy(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	from := func(text, addr string) string {
+		return strings.Replace(text, "\r\n", "\r\nX-Forwarded-For: "+addr+"\r\n", 1)
+	}
+	for range pairFree + 1 {
+		r.raw("GET", from(r.bad(rigUser), "192.0.2.1"))
+	}
+	delayed := r.s.guard.delayed.Load()
+	if delayed == 0 {
+		t.Fatal("nothing was delayed")
+	}
+	r.raw("GET", from(r.bad(rigUser), "192.0.2.2"))
+	if r.s.guard.delayed.Load() != delayed {
+		t.Error("another client of the proxy is delayed")
 	}
 }
 

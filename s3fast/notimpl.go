@@ -69,10 +69,6 @@ func ofObject(run func(r *request) error) func(r *request) error {
 	}
 }
 
-func notImplemented(*request) error {
-	return s3err.NotImplemented.Say("This operation is not implemented.")
-}
-
 // accessForbidden answers a CORS preflight of a bucket without CORS rules.
 var accessForbidden = &s3err.Code{Code: "AccessForbidden", Status: 403,
 	Message: "CORSResponse: CORS is not enabled for this bucket."}

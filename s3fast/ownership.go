@@ -18,6 +18,9 @@ const (
 
 // getOwnershipControls answers GetBucketOwnershipControls.
 func getOwnershipControls(r *request) error {
+	if err := r.settings.damaged; err != nil {
+		return s3err.InternalError.Because(err)
+	}
 	if r.settings.ownership == ownershipNone {
 		return s3err.OwnershipControlsNotFound.With("BucketName", r.bucket)
 	}

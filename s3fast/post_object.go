@@ -1,8 +1,10 @@
 package s3fast
 
 import (
+	"io"
 	"net/url"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
@@ -18,6 +20,32 @@ import (
 // fields take the place of the request's headers; from there on it is a
 // PutObject. A form without a policy is anonymous.
 func postObject(r *request) error {
+	err := r.storeForm()
+	if err != nil {
+		r.dropForm()
+	}
+	return err
+}
+
+// formLinger bounds the reading of a form that has been refused.
+const formLinger = 5 * time.Second
+
+// dropForm reads the rest of a form that has been refused, up to lingerBytes:
+// browsers do not wait for 100 Continue, and show no answer before they have sent
+// all.
+func (r *request) dropForm() {
+	end := time.Now().Add(formLinger)
+	src := r.bodySource()
+	for left := int64(lingerBytes); left > 0 && time.Now().Before(end); {
+		n, err := io.CopyN(io.Discard, src, min(left, 1<<20))
+		if err != nil {
+			return
+		}
+		left -= n
+	}
+}
+
+func (r *request) storeForm() error {
 	contentType, _ := r.headers.get("content-type")
 	boundary, err := formBoundary(contentType)
 	if err != nil {
@@ -196,11 +224,12 @@ func headerOf(f pair) (name, value string, err error) {
 	case "tagging":
 		value, err = taggingField(f.value)
 		return taggingHeader, value, err
-	case "x-amz-signature", "x-amz-credential", "x-amz-algorithm", "x-amz-date", "x-amz-security-token",
-		"x-amz-tagging", "x-amz-copy-source", "x-amz-content-sha256", "x-amz-decoded-content-length",
-		"x-amz-trailer", "x-amz-acl":
+	case "x-amz-signature", "x-amz-credential", "x-amz-algorithm", "x-amz-date", "x-amz-security-token":
 		return "", "", nil
-	case "content-md5":
+	case "x-amz-acl", "x-amz-tagging", "x-amz-copy-source", "x-amz-content-sha256",
+		"x-amz-decoded-content-length", "x-amz-trailer":
+		return "", "", s3err.InvalidArgument.Say("This is no field of a form.").With("ArgumentName", f.name)
+	case "content-md5", "if-match", "if-none-match":
 		return f.name, f.value, nil
 	}
 	if storedHeader(f.name) != "" || strings.HasPrefix(f.name, "x-amz-") {

@@ -220,8 +220,8 @@ func (s *formScanner) partHead() (name, filename string, err error) {
 			break
 		}
 		key, value, ok := strings.Cut(string(line), ":")
-		if !ok {
-			return "", "", malformedForm("a part has a header line without a colon")
+		if !ok || !headerName(key) { // folded lines, too: they can be read in two ways
+			return "", "", malformedForm("a part has a header line without a name")
 		}
 		switch strings.ToLower(key) {
 		case "content-disposition":

@@ -45,6 +45,7 @@ func FuzzPostForm(f *testing.F) {
 	f.Add([]byte(strings.ReplaceAll(formPart("file", "a\\b", "x")+formPart("s", "-", "u")+formClose, formBound, "B")), 1)
 	f.Add([]byte("\r\n--B \r\nContent-Disposition: form-data; name=file\r\n\r\n\r\n--B--\r\n"), 3)
 	f.Add([]byte("--B--\r\n"), 100)
+	f.Add([]byte("--B\r\nContent-Disposition: form-data;name=\"0\"\r\n :\r\n\r\n\r\n--B\r\nContent-Disposition: form-data;name=\"file\"\r\n\r\n\r\n--B--"), 5)
 	f.Fuzz(func(t *testing.T, body []byte, step int) {
 		step = 1 + step&0xff
 		for _, memory := range []int64{0, 1 << 30} {
@@ -121,4 +122,44 @@ func FuzzPostPolicy(f *testing.F) {
 			t.Fatalf("%+v", p)
 		}
 	})
+}
+
+// BenchmarkFormFile streams content of line ends and dashes, where the search for
+// the boundary has most to look at, and of zeros.
+func BenchmarkFormFile(b *testing.B) {
+	const size = 64 << 20
+	tail := "\r\n--" + formBound + "--\r\n"
+	for name, unit := range map[string]string{"dashes": "\r\n------x", "zeros": "\x00"} {
+		content := []byte(strings.Repeat(unit, (1<<20)/len(unit)+1)[:1<<20])
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(size)
+			buf := make([]byte, 1<<20)
+			for b.Loop() {
+				src := io.MultiReader(&repeated{content, size}, strings.NewReader(tail))
+				f := &formFile{src: src, left: size, delim: []byte("\r\n--" + formBound), tail: []byte(tail)}
+				for {
+					if _, err := f.Read(buf); err == io.EOF {
+						break
+					} else if err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// repeated yields a block over and over, left bytes in all.
+type repeated struct {
+	block []byte
+	left  int64
+}
+
+func (r *repeated) Read(p []byte) (int, error) {
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(int64(len(p)), r.left)], r.block)
+	r.left -= int64(n)
+	return n, nil
 }

@@ -1,12 +1,14 @@
 package s3fast
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // version 2
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -41,14 +43,18 @@ func form(fields [][2]string, file string) string {
 // signedForm signs fields with a policy of the conditions, to which those of the
 // signature's own fields are added.
 func signedForm(user string, at time.Time, conditions []any, fields ...[2]string) [][2]string {
+	return signedFormBy(user, rigSecret, at, conditions, fields...)
+}
+
+func signedFormBy(user, secret string, at time.Time, conditions []any, fields ...[2]string) [][2]string {
 	p := sigv4.Post{}
-	sigv4.SignPost(&p, user, rigSecret, rigRegion, at)
+	sigv4.SignPost(&p, user, secret, rigRegion, at)
 	conditions = append(conditions,
 		map[string]string{"x-amz-algorithm": p.Algorithm}, map[string]string{"x-amz-credential": p.Credential},
 		map[string]string{"x-amz-date": p.Date})
 	doc, _ := json.Marshal(map[string]any{"expiration": at.Add(time.Hour).UTC().Format(time.RFC3339), "conditions": conditions})
 	p.Policy = base64.StdEncoding.EncodeToString(doc)
-	sigv4.SignPost(&p, user, rigSecret, rigRegion, at)
+	sigv4.SignPost(&p, user, secret, rigRegion, at)
 	return append(fields, [][2]string{{"policy", p.Policy}, {"X-Amz-Algorithm", p.Algorithm},
 		{"x-amz-credential", p.Credential}, {"x-amz-date", p.Date}, {"x-amz-signature", p.Signature}}...)
 }
@@ -152,6 +158,7 @@ func TestPostObjectRefusals(t *testing.T) {
 	r := newRig(t, nil)
 	r.bucket("bkt")
 	r.bucket("other")
+	r.put("/bkt/taken", "x")
 	now := time.Now()
 	key := [2]string{"key", "k"}
 	sign := func(conditions []any, fields ...[2]string) [][2]string {
@@ -215,6 +222,9 @@ func TestPostObjectRefusals(t *testing.T) {
 		"private":             {sign(with(map[string]string{"AcL": "private"}), key, [2]string{"aCl", "private"}), "204"},
 		"response splitting":  {sign(with([]any{"starts-with", "$Content-Type", ""}), key, [2]string{"Content-Type", "a\r\nSet-Cookie: b"}), "400 InvalidArgument"},
 		"odd metadata":        {sign(with([]any{"starts-with", "$x-amz-meta-a b", ""}), key, [2]string{"x-amz-meta-a b", "c"}), "400 InvalidArgument"},
+		"ACL as a header":     {sign(with([]any{"starts-with", "$x-amz-acl", ""}), key, [2]string{"x-amz-acl", "private"}), "400 InvalidArgument"},
+		"copy":                {sign(with([]any{"starts-with", "$x-amz-copy-source", ""}), key, [2]string{"x-amz-copy-source", "/bkt/k"}), "400 InvalidArgument"},
+		"condition":           {sign(with([]any{"starts-with", "$If-None-Match", ""}), [2]string{"key", "taken"}, [2]string{"If-None-Match", "*"}), "412 PreconditionFailed"},
 		"twice":               {sign(anyKey, key, key), "400 MalformedPOSTRequest"},
 		"wrong checksum":      {sign(with([]any{"starts-with", "$x-amz-checksum-crc32", ""}), key, [2]string{"x-amz-checksum-crc32", "AAAAAA=="}), "400 BadDigest"},
 		"large field":         {sign(anyKey, key, [2]string{"x-ignore-a", strings.Repeat("a", maxFormField+1)}), "400 MaxPostPreDataLengthExceededError"},
@@ -237,6 +247,11 @@ func TestPostObjectRefusals(t *testing.T) {
 		}
 	}
 	c := postCall(form(good, "file"))
+	c.host, c.target = "bkt.s3.example.com", "/"
+	if a := r.want(c, "204"); a.header.Get("Location") != "http://bkt.s3.example.com/k" {
+		t.Errorf("virtual-host style: %s", a.header.Get("Location"))
+	}
+	c = postCall(form(good, "file"))
 	c.header[0][1] = "text/plain"
 	r.want(c, "412 PreconditionFailed")
 	c = postCall(form(good, "file"))
@@ -357,6 +372,23 @@ func TestFormFileEdges(t *testing.T) {
 					t.Fatalf("%q in %d and by %d: %q, %v", row.body, first, step, got, err)
 				}
 			}
+		}
+	}
+}
+
+// TestPostObjectRefusedWhole: a form that is refused is read to its end, so that
+// its sender sees the answer, and the connection lives on.
+func TestPostObjectRefusedWhole(t *testing.T) {
+	r := newRig(t, nil)
+	r.bucket("bkt")
+	c := postCall(form([][2]string{{"key", "k"}}, strings.Repeat("x", 3<<20)))
+	nc := r.dial()
+	br := bufio.NewReader(nc)
+	for range 2 {
+		_, err := io.WriteString(nc, r.head(c)+c.body)
+		must(t, err)
+		if a := r.read(br, "POST"); a.String() != "403 AccessDenied" || a.close {
+			t.Fatalf("%v, close %t", a, a.close)
 		}
 	}
 }

@@ -27,6 +27,9 @@ import (
 // getPublicAccessBlock answers GetPublicAccessBlock.
 func getPublicAccessBlock(r *request) error {
 	b := r.settings.block
+	if err := r.settings.damaged; err != nil {
+		return s3err.InternalError.Because(err)
+	}
 	if b == nil {
 		return s3err.NoSuchPublicAccessBlock.With("BucketName", r.bucket)
 	}

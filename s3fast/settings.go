@@ -121,10 +121,15 @@ func (set *settings) add(path string, value []byte, bucket string) (err error) {
 			set.public = set.policy.IsPublic()
 		}
 	case docPublicAccess:
-		set.block = new(publicAccessBlock)
-		err = decodeSetting(value, set.block)
+		block := new(publicAccessBlock)
+		if err = decodeSetting(value, block); err == nil {
+			set.block = block
+		}
 	case docOwnership:
-		if set.ownership = string(value); set.ownership != ownershipEnforced && set.ownership != ownershipNone {
+		switch string(value) {
+		case ownershipEnforced, ownershipNone:
+			set.ownership = string(value)
+		default:
 			err = errors.New("unknown object ownership")
 		}
 	case docEncryption:
@@ -132,7 +137,9 @@ func (set *settings) add(path string, value []byte, bucket string) (err error) {
 		if err = decodeSetting(value, rule); err == nil {
 			err = rule.check()
 		}
-		set.encryption = rule
+		if err == nil {
+			set.encryption = rule
+		}
 	}
 	return err
 }

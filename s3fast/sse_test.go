@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sluicehq/sluice/engine"
 	"github.com/sluicehq/sluice/engine/meta"
@@ -589,4 +590,65 @@ func TestKMSName(t *testing.T) {
 			t.Errorf("%q: %q, want %q", id, got, want)
 		}
 	}
+}
+
+// The anonymous may use what is encrypted for everybody, but no KMS key.
+func TestAnonymousEncryption(t *testing.T) {
+	r := newSSERig(t, nil)
+	r.want(call{method: "PUT", target: "/bkt?policy", body: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*",
+		"Action":["s3:PutObject","s3:GetObject"],"Resource":"arn:aws:s3:::bkt/*"}]}`}, "204")
+	r.want(call{method: "PUT", target: "/bkt/kms", body: "x", header: with(sseHeader, "aws:kms")}, "200")
+	for name, v := range map[string]struct {
+		c    call
+		want string
+	}{
+		"PUT SSE-S3":  {call{method: "PUT", target: "/bkt/s3", body: "x", header: with(sseHeader, "AES256")}, "200"},
+		"PUT SSE-C":   {call{method: "PUT", target: "/bkt/c", body: "x", header: with(customer("c")...)}, "200"},
+		"PUT SSE-KMS": {call{method: "PUT", target: "/bkt/new", body: "x", header: with(sseHeader, "aws:kms")}, "400 InvalidArgument"},
+		"GET SSE-KMS": {call{method: "GET", target: "/bkt/kms"}, "400 InvalidArgument"},
+		"HEAD":        {call{method: "HEAD", target: "/bkt/kms"}, "400"},
+	} {
+		v.c.user = "-"
+		if a := r.do(v.c); strings.TrimSpace(a.String()) != v.want {
+			t.Errorf("%s: %s, want %s\n%s", name, a, v.want, a.body)
+		}
+	}
+	r.want(call{method: "GET", target: "/bkt/s3", user: "-"}, "200")
+	r.want(call{method: "GET", target: "/bkt/c", user: "-", header: with(customer("c")...)}, "200")
+	r.want(call{method: "PUT", target: "/bkt?encryption", body: "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault>" +
+		"<SSEAlgorithm>aws:kms</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"}, "200")
+	r.want(call{method: "PUT", target: "/bkt/new", body: "x", user: "-"}, "400 InvalidArgument")
+}
+
+// Forms ask for encryption by their fields.
+func TestEncryptedForm(t *testing.T) {
+	r := newSSERig(t, nil)
+	for name, m := range modes {
+		fields := [][2]string{{"key", "form"}}
+		conditions := slices.Clone(anyKey)
+		for i := 0; i < len(m.header); i += 2 {
+			fields = append(fields, [2]string{m.header[i], m.header[i+1]})
+			conditions = append(conditions, []any{"starts-with", "$" + m.header[i], ""})
+		}
+		a := r.want(postCall(form(signedForm(rigUser, time.Now(), conditions, fields...), "from a form")), "204")
+		wantTold(t, name, a, m.told)
+		if a := r.want(call{method: "GET", target: "/bkt/form", header: with(m.read...)}, "200"); a.body != "from a form" {
+			t.Errorf("%s: %q", name, a.body)
+		}
+		r.wantStored(name, "/bkt/form", "from a form", name != "none")
+	}
+}
+
+func FuzzContext(f *testing.F) {
+	f.Add(testContext)
+	f.Add("e30=")
+	f.Add("bnVsbA==")
+	f.Fuzz(func(t *testing.T, v string) {
+		if validContext(v) && (len(v) > maxContext || !headerSafe(v) && !strings.ContainsAny(v, "\r\n")) {
+			t.Fatalf("%q", v)
+		}
+		if name := kmsName(v); len(name) > len(v) {
+			t.Fatalf("%q: %q", v, name)
+		}
+	})
 }

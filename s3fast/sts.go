@@ -214,9 +214,8 @@ func (r *request) assumeRole(f *stsForm) ([]byte, error) {
 // deniesAssume tells whether a policy of the caller denies sts:AssumeRole on the
 // role it names ("arn:…:role/*" if it names none).
 func (r *request) deniesAssume(arn string) bool {
-	req := policy.Request{
-		Action: "sts:AssumeRole", Resource: arn, Principal: r.identity.Principal, Context: &question{r: r},
-	}
+	q := &question{r: r}
+	req := policy.Request{Action: "sts:AssumeRole", Resource: arn, Principal: r.identity.Principal, Context: q}
 	if r.identity.Policies.Eval(&req) == policy.Deny {
 		return true
 	}
@@ -225,7 +224,7 @@ func (r *request) deniesAssume(arn string) bool {
 			return true
 		}
 	}
-	return false
+	return q.err != nil // a condition could not be evaluated
 }
 
 // assumeWebIdentity answers AssumeRoleWithWebIdentity.
@@ -250,6 +249,10 @@ func (r *request) assumeWebIdentity(f *stsForm) ([]byte, error) {
 	}, in)
 	if err != nil {
 		return nil, err
+	}
+	// For the audit: who was let in.
+	if id, err := r.s.cfg.IAM.Session(c.AccessKey, c.Token); err == nil {
+		r.identity = id
 	}
 	role := assumedRole(&c, in.Policy)
 	role.Subject, role.Audience, role.Provider = who.Subject, who.Audience, who.Issuer

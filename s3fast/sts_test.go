@@ -105,7 +105,7 @@ func TestAssumeRole(t *testing.T) {
 	r.want(as(c, "PUT", "/bkt/l", "x"), "200")
 	without := as(c, "GET", "/bkt/k", "")
 	without.header = nil
-	r.want(without, "400 InvalidToken")
+	r.want(without, "403 InvalidAccessKeyId") // as AWS answers
 	wrong := as(c, "GET", "/bkt/k", "")
 	wrong.header = with("x-amz-security-token", c.Token[:len(c.Token)-4]+"AAAA")
 	r.want(wrong, "400 InvalidToken")
@@ -124,7 +124,7 @@ func TestAssumeRole(t *testing.T) {
 	reader := credentialsOf(t, r.sts(rigReader, rigSecret, stsBody("Action", "AssumeRole", "RoleSessionName", "s1")))
 	r.want(as(reader, "PUT", "/bkt/l", "x"), "403 AccessDenied")
 	must(t, r.iam.DeleteUser(t.Context(), rigReader))
-	r.want(as(reader, "GET", "/bkt/k", ""), "403 InvalidAccessKeyId")
+	r.want(as(reader, "GET", "/bkt/k", ""), "400 InvalidToken")
 }
 
 const xmlHeader = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"

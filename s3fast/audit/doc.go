@@ -11,7 +11,8 @@
 // a time; a batch is acknowledged by any status 2xx, and only then the cursor
 // moves on. Anything else (another status, a redirect, a timeout, a broken or
 // refused connection) is tried again, after 250 ms doubling to 30 s, half of it
-// random, for as long as it takes.
+// random, for as long as it takes; after a timeout or a status 413 with half as
+// many events.
 //
 // # What may be lost, and what may come twice
 //

@@ -84,7 +84,7 @@ func (e *endpoint) post(ctx context.Context, body []byte) error {
 	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer))
 	_ = resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("the endpoint answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+		return statusError(resp.StatusCode)
 	}
 	if err != nil { // the status is an acknowledgement only if the answer is whole
 		return plainError(err)
@@ -99,10 +99,28 @@ func plainError(err error) error {
 		err = ue.Err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return errors.New("no answer within the timeout")
+		return errSlow
 	}
 	return err
 }
+
+var errSlow = errors.New("no answer within the timeout")
+
+// statusError is an answer that is no success.
+type statusError int
+
+func (s statusError) Error() string {
+	return fmt.Sprintf("the endpoint answered %d %s", int(s), http.StatusText(int(s)))
+}
+
+// tooMuch tells that fewer events at once might have been taken.
+func tooMuch(err error) bool {
+	var status statusError
+	return errors.Is(err, errSlow) || errors.As(err, &status) && status == http.StatusRequestEntityTooLarge
+}
+
+// maxShrink is how often a batch is halved: ten thousand events become one.
+const maxShrink = 14
 
 // Test sends one event, "audit:Test", to the endpoint of c and returns why that
 // failed. Nothing is retried or spooled. ErrConfig.
@@ -159,23 +177,24 @@ func (b *batch) finish() []byte {
 	return b.body
 }
 
-// fill gathers events from the spool; none when there are none.
-func (w *Webhook) fill(r *reader, b *batch, cfg *Config) {
+// fill gathers events from the spool, half as many as configured for each shrink;
+// none when there are none.
+func (w *Webhook) fill(r *reader, b *batch, cfg *Config, shrink int) {
 	ack, _, _ := w.spool.position()
 	if r.seq != ack {
 		r.seek(ack)
 	}
 	*b = batch{mode: cfg.Batch.Mode, body: b.body[:0], ack: ack}
-	most := cfg.Batch.Count
+	most, bytes := max(cfg.Batch.Count>>shrink, 1), max(cfg.Batch.Bytes>>shrink, 1)
 	if cfg.Batch.Mode == ModeOff {
 		most = 1
 	}
-	for b.count < most && len(b.body) < cfg.Batch.Bytes {
+	for b.count < most && len(b.body) < bytes {
 		it, ok := r.next()
 		if !ok {
 			break
 		}
-		if b.count > 0 && len(b.body)+len(it.event) > cfg.Batch.Bytes {
+		if b.count > 0 && len(b.body)+len(it.event) > bytes {
 			r.unread()
 			break
 		}
@@ -203,18 +222,18 @@ func (w *Webhook) sender() {
 		b batch
 	)
 	defer func() { e.close() }()
-	for fails := 0; ; {
+	for fails, shrink := 0, 0; ; {
 		cfg := w.cfg.Load()
 		if e == nil || e.cfg != cfg {
 			e.close()
 			e = newEndpoint(cfg, w.info())
-			b.count, fails = 0, 0
+			b.count, fails, shrink = 0, 0, 0
 		}
 		if ack, _, _ := w.spool.position(); b.count > 0 && b.ack <= ack {
 			b.count = 0 // discarded meanwhile
 		}
 		if b.count == 0 && cfg.Enabled {
-			if w.fill(r, &b, cfg); b.count > 0 {
+			if w.fill(r, &b, cfg, shrink); b.count > 0 {
 				b.finish()
 			}
 		}
@@ -231,13 +250,17 @@ func (w *Webhook) sender() {
 		if err := e.post(w.sending, b.body); err != nil {
 			fails++
 			w.failed(err, fails)
+			if tooMuch(err) && shrink < maxShrink {
+				b.count = 0
+				shrink++
+			}
 			if !w.retryLater(fails, cfg) {
 				return
 			}
 			continue
 		}
 		w.delivered(&b, fails)
-		b.count, fails = 0, 0
+		b.count, fails, shrink = 0, 0, max(shrink-1, 0)
 		select {
 		case <-w.stop:
 			return

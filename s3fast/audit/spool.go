@@ -164,6 +164,11 @@ func (s *spool) load(first uint64, last bool) (*segment, error) {
 		if seg.next == first { // it holds nothing, and the next one will have its name
 			return nil, os.Remove(path)
 		}
+		// After kill -9 some of it may be in the kernel's memory only. Nothing may be
+		// delivered that a power loss can take back: its numbers would be used again.
+		if err := s.sync(f); err != nil {
+			return nil, err
+		}
 	}
 	return seg, nil
 }

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,10 +25,11 @@ type collector struct {
 	t   testing.TB
 	srv *httptest.Server
 
-	mode atomic.Value // "ok", "500", "stall", "cut", "late cut", "redirect"
+	mode atomic.Value // "ok", "500", "stall", "cut", "late cut", "redirect", "few"
 
 	mu     sync.Mutex
 	bodies [][]byte
+	lines  []received // of bodies, where they hold lines
 	auth   []string
 	posts  int
 	free   chan struct{} // ends stalls
@@ -54,11 +57,31 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	c.posts++
 	c.auth = append(c.auth, r.Header.Get("Authorization"))
+	if mode == "few" {
+		if mode = "ok"; bytes.Count(body, []byte("\n")) > 10 {
+			mode = "413"
+		}
+	}
 	if mode == "ok" || mode == "late cut" {
 		c.bodies = append(c.bodies, body)
+		for line := range bytes.Lines(body) {
+			e := received{index: -1}
+			if err := json.Unmarshal(line, &e); err != nil && body[0] == '{' {
+				c.t.Errorf("%v: %s", err, line)
+			}
+			if digits, ok := strings.CutPrefix(e.API.Object, "o"); ok {
+				e.index, err = strconv.Atoi(digits)
+				if err != nil {
+					e.index = -1
+				}
+			}
+			c.lines = append(c.lines, e)
+		}
 	}
 	c.mu.Unlock()
 	switch mode {
+	case "413":
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
 	case "500":
 		w.WriteHeader(http.StatusInternalServerError)
 	case "stall":
@@ -87,52 +110,34 @@ type received struct {
 	}
 	Tags map[string]string
 	Time time.Time
+
+	index int // of the objects that record records, else -1
 }
 
-// events decodes what was taken, one JSON object per line.
-func (c *collector) events() (out []received) {
+// events returns what was taken.
+func (c *collector) events() []received {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, body := range c.bodies {
-		for line := range bytes.Lines(body) {
-			var e received
-			if err := json.Unmarshal(line, &e); err != nil {
-				c.t.Fatalf("%v: %s", err, line)
-			}
-			out = append(out, e)
-		}
-	}
-	return out
+	return slices.Clone(c.lines)
 }
 
 // want waits until the objects 0…n-1 have arrived, and checks that they did in
 // order, each at least once.
 func (c *collector) want(n int) []received {
 	c.t.Helper()
-	var got []received
 	await(c.t, func() bool {
-		got = c.events()
-		last := -1
-		for _, e := range got {
-			if i := -1; strings.HasPrefix(e.API.Object, "o") {
-				fmt.Sscanf(e.API.Object, "o%d", &i)
-				last = max(last, i)
-			}
-		}
-		return last >= n-1
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return slices.ContainsFunc(c.lines, func(e received) bool { return e.index == n-1 })
 	})
 	next := 0
+	got := c.events()
 	for _, e := range got {
-		if !strings.HasPrefix(e.API.Object, "o") {
-			continue
-		}
-		var i int
-		fmt.Sscanf(e.API.Object, "o%d", &i)
 		switch {
-		case i == next:
+		case e.index == next:
 			next++
-		case i > next:
-			c.t.Fatalf("o%d came before o%d", i, next)
+		case e.index > next:
+			c.t.Fatalf("o%d came before o%d", e.index, next)
 		}
 	}
 	if next != n {
@@ -143,7 +148,7 @@ func (c *collector) want(n int) []received {
 
 func await(t testing.TB, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it does not happen")
 		}
@@ -381,7 +386,7 @@ func TestQueueFull(t *testing.T) {
 		return nil
 	}
 	cfg := testConfig(c)
-	cfg.Batch.Count, cfg.Batch.Bytes = MaxCount, MaxBytes
+	cfg.Batch.Count, cfg.Batch.Bytes, cfg.Batch.Timeout = MaxCount, MaxBytes, MaxTimeout
 	must(t, w.Configure(cfg))
 	record(w, 0, 1)
 	<-stalled
@@ -439,6 +444,7 @@ func TestWebhookReconfigures(t *testing.T) {
 	second.want(40)
 
 	// Discarded events are gone, and no hole is told.
+	await(t, func() bool { return w.Stats().Queued == 0 })
 	second.mode.Store("500")
 	w.Record(&Event{Time: time.Now(), API: "PutObject", Key: "o500"})
 	must(t, w.Discard(t.Context()))
@@ -455,6 +461,35 @@ func TestWebhookReconfigures(t *testing.T) {
 	}
 	if err := w.Configure(Config{Enabled: true, Batch: DefaultBatch()}); err == nil {
 		t.Error("a configuration without endpoint is taken")
+	}
+}
+
+// TestWebhookShrinks: an endpoint that can only take a few events at once gets
+// them, and ever more of them once it can.
+func TestWebhookShrinks(t *testing.T) {
+	c := newCollector(t, false)
+	w := openHook(t, memDir(t), nil)
+	cfg := testConfig(c)
+	cfg.Batch.Count = 64
+	c.mode.Store("few")
+	must(t, w.Configure(cfg))
+	record(w, 0, 300)
+	c.want(300)
+	most := 0
+	for _, body := range c.bodies {
+		most = max(most, bytes.Count(body, []byte("\n")))
+	}
+	if most > 10 {
+		t.Errorf("%d events at once", most)
+	}
+	c.mode.Store("ok")
+	record(w, 300, 900)
+	c.want(900)
+	for _, body := range c.bodies {
+		most = max(most, bytes.Count(body, []byte("\n")))
+	}
+	if most < 20 {
+		t.Errorf("only %d events at once", most)
 	}
 }
 

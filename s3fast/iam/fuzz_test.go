@@ -107,7 +107,7 @@ func FuzzDecodeMaster(f *testing.F) {
 
 func FuzzClaims(f *testing.F) {
 	for _, c := range []claims{
-		{kind: claimsUser, session: "s", user: "u", userID: "ABCDEFGHIJKLMNOP", revoked: 1 << 40, account: "SA", inline: []byte(reads)},
+		{kind: claimsUser, session: "s", user: "u", userID: "ABCDEFGHIJKLMNOP", revoked: 1 << 40, account: "SAABCDEFGHIJKLMNOPQR", inline: []byte(reads)},
 		{kind: claimsWeb, session: "s", web: WebIdentity{Issuer: "i", Subject: "s", Audience: "a", Policies: []string{"p", "q"}}},
 	} {
 		f.Add(c.encode())

@@ -232,6 +232,12 @@ func (m *Manager) Identity(accessKey string) (*Identity, bool) {
 	return nil, false
 }
 
+// Known reports whether an access key may sign, as far as can be told without a
+// signature: temporary credentials count while they are in use.
+func (m *Manager) Known(accessKey string) bool {
+	return m.usable(accessKey) != nil || m.sessions.get(accessKey) != nil
+}
+
 // Refused tells, for the log, why Identity knows nothing of an access key: nil
 // when it does, else ErrNotS3User, ErrDisabled, ErrExpired, or ErrNoAccessKey.
 // Clients are told of an unknown key in all cases.
@@ -258,20 +264,4 @@ func (u *userEntry) refused() error {
 		return ErrDisabled
 	}
 	return nil
-}
-
-// Explain tells how a request of the identity behind an access key (see
-// Identity) would be decided, with the bucket's policy or nil. It fills in the
-// request's principal. The error is Refused's.
-func (m *Manager) Explain(accessKey string, r policy.Request, bucket *policy.Policy) (policy.Explanation, error) {
-	id, ok := m.Identity(accessKey)
-	if !ok {
-		err := m.Refused(accessKey)
-		if err == nil { // enabled since
-			err = ErrNoAccessKey
-		}
-		return policy.Explanation{}, fmt.Errorf("%w: %s", err, printable(accessKey))
-	}
-	r.Principal = id.Principal
-	return policy.Explain(&r, &policy.Input{Identity: id.Policies, Narrow: id.Narrow, Bucket: bucket}), nil
 }

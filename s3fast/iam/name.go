@@ -37,7 +37,7 @@ const webRole = "web-identity"
 func checkUserName(name string) error { return checkName(name, 1, maxUserName) }
 
 // checkNewUserName refuses names, besides, that would be mistaken for temporary
-// credentials.
+// credentials, or whose sessions for those of web identities.
 func checkNewUserName(name string) error {
 	if err := checkUserName(name); err != nil {
 		return err

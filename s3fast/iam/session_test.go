@@ -123,6 +123,58 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+// A bucket policy's grant to a session of the user is not had by a session of its
+// service account, whatever name that chooses; nor does a grant to the user widen
+// what the service account's policy allows.
+func TestServiceAccountSessionsStayNarrow(t *testing.T) {
+	m := open(t, newDocs())
+	add(t, m, "u", S3)
+	must(t, m.Attach(ctx, "readwrite", "u"))
+	_, pair, err := m.AddServiceAccount(ctx, "u", NewServiceAccount{Policy: []byte(reads)})
+	must(t, err)
+	user, acct := assume(t, m, "u", writes), assume(t, m, pair.AccessKey, "")
+	if acct.ARN != user.ARN {
+		t.Fatalf("%+v", acct)
+	}
+	for grantee, want := range map[string][2]policy.Decision{
+		"sts::000000000000:assumed-role/u/job": {policy.Allow, policy.DefaultDeny},
+		"iam::000000000000:role/u":             {policy.DefaultDeny, policy.DefaultDeny},
+		"iam::000000000000:user/u":             {policy.DefaultDeny, policy.DefaultDeny},
+	} {
+		bucket, err := policy.ParseBucket([]byte(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"arn:aws:`+
+			grantee+`"},"Action":"s3:DeleteObject","Resource":"arn:aws:s3:::a/*"}}`), "a")
+		must(t, err)
+		for i, c := range []Credentials{user, acct} {
+			id, err := m.Session(c.AccessKey, c.Token)
+			must(t, err)
+			r := policy.Request{Action: "s3:DeleteObject", Resource: "arn:aws:s3:::a/b", Principal: id.Principal}
+			if got := policy.Decide(&r, &policy.Input{Identity: id.Policies, Narrow: id.Narrow, Bucket: bucket}); got != want[i] {
+				t.Errorf("granted to %s, %s: %v, want %v", grantee, id.Principal.ARN, got, want[i])
+			}
+		}
+	}
+}
+
+func TestKnown(t *testing.T) {
+	m := open(t, newDocs())
+	add(t, m, "u", S3)
+	key, err := m.AddAccessKey(ctx, "u")
+	must(t, err)
+	c := assume(t, m, "u", "")
+	for _, k := range []string{"nobody", c.AccessKey} {
+		if m.Known(k) {
+			t.Errorf("%s is known", k)
+		}
+	}
+	_, err = m.Session(c.AccessKey, c.Token)
+	must(t, err)
+	for _, k := range []string{"u", key.AccessKey, c.AccessKey} {
+		if !m.Known(k) {
+			t.Errorf("%s is not known", k)
+		}
+	}
+}
+
 // The largest session that a user may ask for fits.
 func TestLargestToken(t *testing.T) {
 	m := open(t, newDocs())

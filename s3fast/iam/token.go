@@ -164,7 +164,7 @@ func decodeClaims(b []byte) (c claims, err error) {
 	if inline := r.string(); inline != "" {
 		c.inline = []byte(inline)
 	}
-	if r.bad || len(r.b) > 0 || len(c.inline) > MaxSessionPolicy {
+	if r.bad || len(r.b) > 0 || len(c.inline) > MaxSessionPolicy || c.account != "" && !isKey(accountPrefix, c.account) {
 		return c, errClaims
 	}
 	return c, nil

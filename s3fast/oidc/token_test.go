@@ -228,11 +228,13 @@ func FuzzToken(f *testing.F) {
 		f.Fatal(err)
 	}
 	good := sign(f, jose.ES256, k.Key, p.claims(time.Now()), "kid", "k")
+	signed := good[:strings.LastIndexByte(good, '.')+1]
 	f.Add(good, "")
 	f.Add("", `{"iss":"`+p.URL+`","sub":"s","aud":["app"],"azp":"app","iat":1,"exp":9e9,"policy":["a","b,c"]}`)
 	f.Fuzz(func(t *testing.T, token, claims string) {
-		if _, err := v.Verify(context.Background(), token); err == nil && token != good {
-			// ECDSA signatures and base64 have one form here.
+		// A signature has several forms (its last base64 digit, ECDSA's s); what is
+		// signed has one.
+		if _, err := v.Verify(context.Background(), token); err == nil && !strings.HasPrefix(token, signed) {
 			t.Fatalf("verified %q", token)
 		}
 		if !json.Valid([]byte(claims)) {

@@ -12,12 +12,7 @@ type condition struct {
 	key      string // as Context.Lookup gets it
 	op       operator
 	values   []string // as written
-	test     matcher  // of kinds other than Null
-}
-
-// matcher compares one value of the request with all values of a condition.
-type matcher interface {
-	match(value string, c Context) outcome
+	test     any      // compiled values of kinds other than Null; see compare
 }
 
 // operator is a parsed operator.
@@ -155,8 +150,8 @@ func (op *operator) order(name string) bool {
 
 // holds evaluates the condition ("IAM JSON policy elements: Condition
 // operators", "Multivalued context keys").
-func (t *condition) holds(c Context, deny bool) bool {
-	values := lookup(c, t.key)
+func (t *condition) holds(c *lookups, deny bool) bool {
+	values := c.get(t.key)
 	if t.op.kind == kindNull {
 		want := "false"
 		if isEmptySet(values) {
@@ -192,7 +187,7 @@ func isEmptySet(values []string) bool {
 	return len(values) == 0 || len(values) == 1 && values[0] == ""
 }
 
-func (t *condition) all(values []string, c Context, deny bool) bool {
+func (t *condition) all(values []string, c *lookups, deny bool) bool {
 	for _, v := range values {
 		if !t.passes(v, c, deny) {
 			return false
@@ -201,7 +196,7 @@ func (t *condition) all(values []string, c Context, deny bool) bool {
 	return true
 }
 
-func (t *condition) any(values []string, c Context, deny bool) bool {
+func (t *condition) any(values []string, c *lookups, deny bool) bool {
 	for _, v := range values {
 		if t.passes(v, c, deny) {
 			return true
@@ -211,8 +206,8 @@ func (t *condition) any(values []string, c Context, deny bool) bool {
 }
 
 // passes tests one value of the request.
-func (t *condition) passes(value string, c Context, deny bool) bool {
-	switch t.test.match(value, c) {
+func (t *condition) passes(value string, c *lookups, deny bool) bool {
+	switch t.compare(value, c) {
 	case yes:
 		return !t.op.negated
 	case no:
@@ -220,4 +215,28 @@ func (t *condition) passes(value string, c Context, deny bool) bool {
 	default: // it cannot be told
 		return t.op.negated && deny
 	}
+}
+
+// compare compares one value of the request with all values of the condition.
+// (Through an interface's method c would escape to the heap.)
+func (t *condition) compare(value string, c *lookups) outcome {
+	switch m := t.test.(type) {
+	case patterns:
+		return m.match(value, c)
+	case folded:
+		return m.match(value, c)
+	case arns:
+		return m.match(value, c)
+	case *numbers:
+		return m.match(value)
+	case *dates:
+		return m.match(value)
+	case bools:
+		return m.match(value)
+	case literals:
+		return m.match(value)
+	case addresses:
+		return m.match(value)
+	}
+	return unknown
 }

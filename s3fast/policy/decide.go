@@ -26,7 +26,8 @@ type Principal struct {
 // Context gives the values of condition keys. A key is asked for with its name
 // in lower case ("aws:sourceip"); what follows a slash keeps its case
 // ("s3:existingobjecttag/Colour"). No value: the key is absent. Values must not
-// be changed. Lookups are made only for keys that a policy names.
+// be changed. Lookups are made only for keys that a policy names, and for one
+// decision mostly once (more often only of the ninth key and further ones).
 type Context interface {
 	Lookup(key string) []string
 }
@@ -57,20 +58,21 @@ func (in *Input) Uses(prefix string) bool {
 // documentation for the order. It does not allocate, save for variables in
 // values of case-insensitive operators and what Context does.
 func Decide(r *Request, in *Input) Decision {
-	identity := in.Identity.Eval(r)
+	c := lookups{context: r.Context}
+	identity := in.Identity.decide(r, &c)
 	if identity == Deny {
 		return Deny
 	}
 	narrow := true
 	for _, p := range in.Narrow {
-		switch p.Eval(r) {
+		switch p.grant(r, &c).decision() {
 		case Deny:
 			return Deny
 		case DefaultDeny:
 			narrow = false
 		}
 	}
-	bucket := in.Bucket.grant(r)
+	bucket := in.Bucket.grant(r, &c)
 	if bucket == grantDeny {
 		return Deny
 	}

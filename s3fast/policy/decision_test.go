@@ -228,7 +228,11 @@ func readTables(t *testing.T, fn func(tb *table, r *Request, want Decision)) int
 func TestDecisions(t *testing.T) {
 	n := readTables(t, func(tb *table, r *Request, want Decision) {
 		ctx := r.Context.(*values)
+		times := map[string]int{}
 		ctx.asked = func(key string) {
+			if times[key]++; times[key] > 2 { // by Decide and by Explain
+				tb.errorf("asks for %s again", key)
+			}
 			if !tb.in.Uses(key) {
 				tb.errorf("asks for %s, which it says it does not use", key)
 			}

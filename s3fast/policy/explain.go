@@ -27,7 +27,7 @@ type StatementResult struct {
 // policy, in order, with the first element that does not match. It repeats
 // values of the request, cut to 64 bytes.
 func Explain(r *Request, in *Input) Explanation {
-	x := explainer{r: r}
+	x := explainer{r: r, c: lookups{context: r.Context}}
 	for i, p := range in.Identity {
 		x.policy("identity", i, p)
 	}
@@ -79,7 +79,9 @@ func narrowed(in *Input) string {
 // explainer collects results.
 type explainer struct {
 	r       *Request
+	c       lookups
 	results []StatementResult
+	grants  []grant          // of results
 	most    grant            // of the policies since the last take
 	denied  *StatementResult // the first deny that matches
 }
@@ -98,15 +100,15 @@ func (x *explainer) policy(source string, index int, p *Policy) {
 	}
 	for i := range p.statements {
 		s := &p.statements[i]
-		missed, g := s.test(x.r)
+		missed, g := s.test(x.r, &x.c)
 		res := StatementResult{
 			Source: source, Policy: index, Index: i, Sid: s.sid, Effect: "Allow",
-			Matched: missed == missNothing, Why: s.why(x.r, missed, g),
+			Matched: missed == missNothing, Why: s.why(x.r, &x.c, missed, g),
 		}
 		if s.effect == Deny {
 			res.Effect = "Deny"
 		}
-		x.results = append(x.results, res)
+		x.results, x.grants = append(x.results, res), append(x.grants, g)
 		if missed != missNothing {
 			continue
 		}
@@ -117,16 +119,15 @@ func (x *explainer) policy(source string, index int, p *Policy) {
 	}
 }
 
-// first returns the first allow of a source that decides: in a bucket policy
-// one that does more than delegate.
+// first returns the first of a source's statements that grant the most.
 func (x *explainer) first(source string) *StatementResult {
+	best, most := &StatementResult{Source: source}, grantAccount
 	for i := range x.results {
-		res := &x.results[i]
-		if res.Source == source && res.Matched && res.Effect == "Allow" && res.Why != whyAccount {
-			return res
+		if x.results[i].Source == source && x.grants[i] > most {
+			best, most = &x.results[i], x.grants[i]
 		}
 	}
-	return &StatementResult{Source: source}
+	return best
 }
 
 func (s *StatementResult) name() string {
@@ -147,18 +148,18 @@ func (s *StatementResult) name() string {
 const whyAccount = "every element matches; it allows the account, which leaves it to identity policies"
 
 // why tells about a statement that has been tested.
-func (s *statement) why(r *Request, missed miss, g grant) string {
+func (s *statement) why(r *Request, c *lookups, missed miss, g grant) string {
 	switch missed {
 	case missAction:
-		return whyElement("Action", &s.actions, r.Action, r.Context)
+		return whyElement("Action", &s.actions, r.Action, c)
 	case missResource:
-		return whyElement("Resource", &s.resources, r.Resource, r.Context)
+		return whyElement("Resource", &s.resources, r.Resource, c)
 	case missPrincipal:
 		return s.whyPrincipal(&r.Principal)
 	case missCondition:
 		for i := range s.conditions {
-			if t := &s.conditions[i]; !t.holds(r.Context, s.effect == Deny) {
-				return "Condition: " + t.why(r.Context)
+			if t := &s.conditions[i]; !t.holds(c, s.effect == Deny) {
+				return "Condition: " + t.why(c)
 			}
 		}
 	}
@@ -168,7 +169,7 @@ func (s *statement) why(r *Request, missed miss, g grant) string {
 	return "every element matches"
 }
 
-func whyElement(name string, e *element, value string, c Context) string {
+func whyElement(name string, e *element, value string, c *lookups) string {
 	for i := range e.patterns {
 		switch e.patterns[i].match(value, c) {
 		case yes:
@@ -195,8 +196,8 @@ func (s *statement) whyPrincipal(p *Principal) string {
 }
 
 // why tells of a condition that does not hold.
-func (t *condition) why(c Context) string {
-	values := lookup(c, t.key)
+func (t *condition) why(c *lookups) string {
+	values := c.get(t.key)
 	text := t.operator + " " + clip(t.name) + ": "
 	if len(values) == 0 {
 		return text + "the request has no value"
@@ -212,7 +213,7 @@ func (t *condition) why(c Context) string {
 	}
 	text += "does not hold for " + strings.Join(quoted, ", ")
 	for _, v := range values {
-		if t.test != nil && t.test.match(v, c) == unknown {
+		if t.test != nil && t.compare(v, c) == unknown {
 			return text + ": it cannot be compared, or a variable has no value"
 		}
 	}

@@ -24,6 +24,12 @@ func TestExplain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	roleAndSession, err := ParseBucket([]byte(doc(
+		`{"Sid":"role","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::`+account+`:role/alice"},"Action":"s3:PutObject","Resource":"arn:aws:s3:::b/*"}`,
+		`{"Sid":"session","Effect":"Allow","Principal":{"AWS":"arn:aws:sts::`+account+`:assumed-role/alice/s1"},"Action":"s3:PutObject","Resource":"arn:aws:s3:::b/*"}`)), "b")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var b strings.Builder
 	b.WriteString("# Explanations, written by TestExplain. Each statement: source, policy, index, Sid.\n")
 	ask := func(who, action, resource string, in *Input, context ...string) {
@@ -59,6 +65,7 @@ func TestExplain(t *testing.T) {
 	ask("s1", "s3:PutObject", "b/k", &Input{Narrow: Set{narrow}, Bucket: bucket})
 	ask("s1", "s3:GetObject", "b/public/k", &Input{Identity: Set{readA}, Narrow: Set{narrow, narrow}})
 	ask("web", "s3:ListBucket", "b", &Input{})
+	ask("s1", "s3:PutObject", "b/k", &Input{Narrow: Set{narrow}, Bucket: roleAndSession})
 	unresolved := parse(t, doc(
 		`{"Effect":"Allow","Action":"s3:*","Resource":["arn:aws:s3:::x","arn:aws:s3:::b/${aws:username}"]}`,
 		`{"Effect":"Allow","Action":"s3:*","NotResource":"arn:aws:s3:::b/${aws:username}"}`,

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// compileValues makes the matcher of an operator. Its error names the value.
-func (op *operator) compileValues(values []string, variables bool) (matcher, error) {
+// compileValues makes what condition.compare takes. Its error names the value.
+func (op *operator) compileValues(values []string, variables bool) (any, error) {
 	switch op.kind {
 	case kindString, kindLike:
 		return compileStrings(values, syntax{wild: op.kind == kindLike, variables: variables})
@@ -71,7 +71,7 @@ func compileStrings(values []string, sx syntax) (patterns, error) {
 	})
 }
 
-func (ps patterns) match(value string, c Context) outcome {
+func (ps patterns) match(value string, c *lookups) outcome {
 	best := no
 	for i := range ps {
 		switch ps[i].match(value, c) {
@@ -90,7 +90,7 @@ type folded [][]segment
 func compileFolded(values []string, sx syntax) (folded, error) { return each(values, sx.split) }
 
 // match allocates where a value holds variables.
-func (f folded) match(value string, c Context) outcome {
+func (f folded) match(value string, c *lookups) outcome {
 	best := no
 	for _, segs := range f {
 		text, ok := expand(segs, c)
@@ -105,7 +105,7 @@ func (f folded) match(value string, c Context) outcome {
 }
 
 // expand gives the text of a string without wildcards.
-func expand(segs []segment, c Context) (string, bool) {
+func expand(segs []segment, c *lookups) (string, bool) {
 	switch {
 	case len(segs) == 0:
 		return "", true
@@ -138,7 +138,7 @@ func parseBinary(s string) (string, error) {
 	return string(raw), nil
 }
 
-func (l literals) match(value string, _ Context) outcome {
+func (l literals) match(value string) outcome {
 	for _, s := range l {
 		if s == value {
 			return yes
@@ -159,7 +159,7 @@ func parseBool(s string) (bool, error) {
 	return false, errors.New("must be true or false")
 }
 
-func (b bools) match(value string, _ Context) outcome {
+func (b bools) match(value string) outcome {
 	got, err := parseBool(value)
 	if err != nil {
 		return unknown
@@ -194,7 +194,7 @@ func parseRange(s string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-func (a addresses) match(value string, _ Context) outcome {
+func (a addresses) match(value string) outcome {
 	ip, err := netip.ParseAddr(value)
 	if err != nil {
 		return unknown
@@ -262,7 +262,7 @@ func compileARN(segs []segment) (arnPattern, error) {
 	return out, nil
 }
 
-func (a arns) match(value string, c Context) outcome {
+func (a arns) match(value string, c *lookups) outcome {
 	var parts [arnParts]string
 	rest, ok := value, true
 	for i := range arnParts - 1 {
@@ -284,7 +284,7 @@ func (a arns) match(value string, c Context) outcome {
 }
 
 // match is no if a part differs, whatever variables the others hold.
-func (a *arnPattern) match(parts *[arnParts]string, c Context) outcome {
+func (a *arnPattern) match(parts *[arnParts]string, c *lookups) outcome {
 	worst := yes
 	for i := range a {
 		switch a[i].match(parts[i], c) {

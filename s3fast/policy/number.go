@@ -59,7 +59,7 @@ type numbers struct {
 	limits []decimal
 }
 
-func (n *numbers) match(value string, _ Context) outcome {
+func (n *numbers) match(value string) outcome {
 	d, err := parseDecimal(value)
 	if err != nil {
 		return unknown
@@ -94,7 +94,7 @@ type dates struct {
 	limits []instant
 }
 
-func (d *dates) match(value string, _ Context) outcome {
+func (d *dates) match(value string) outcome {
 	at, err := parseInstant(value)
 	if err != nil {
 		return unknown

@@ -37,7 +37,7 @@ func (p *pattern) fits(s string) bool {
 
 // match does not allocate. It takes at most len(s) × len(pattern) steps, and
 // one pass for the usual forms: a literal, or a literal followed by "*".
-func (p *pattern) match(s string, c Context) outcome {
+func (p *pattern) match(s string, c *lookups) outcome {
 	if len(s) < len(p.head) || p.form == formExact && len(s) != len(p.head) || !p.same(s[:len(p.head)], p.head) {
 		return no
 	}
@@ -53,7 +53,7 @@ func (p *pattern) match(s string, c Context) outcome {
 }
 
 // matchVariables is unknown if a variable has neither value nor default.
-func (p *pattern) matchVariables(s string, c Context) outcome {
+func (p *pattern) matchVariables(s string, c *lookups) outcome {
 	var values [maxVariables]string
 	if !resolve(p.segs, c, &values) {
 		return unknown

@@ -45,7 +45,7 @@ type Policy struct {
 // bucket. A statement of a bucket policy that allows the principal's account
 // does not allow: it delegates. A nil policy decides nothing.
 func (p *Policy) Eval(r *Request) Decision {
-	return p.grant(r).decision()
+	return p.grant(r, &lookups{context: r.Context}).decision()
 }
 
 // grant is how far a policy goes for a request; the more, the greater.
@@ -72,7 +72,7 @@ func (g grant) decision() Decision {
 }
 
 // grant evaluates all statements. It does not allocate.
-func (p *Policy) grant(r *Request) grant {
+func (p *Policy) grant(r *Request, c *lookups) grant {
 	if p == nil {
 		return grantNone
 	}
@@ -82,7 +82,7 @@ func (p *Policy) grant(r *Request) grant {
 		if s.effect == Allow && most == grantAll {
 			continue // it can add nothing
 		}
-		miss, g := s.test(r)
+		miss, g := s.test(r, c)
 		if miss != missNothing {
 			continue
 		}
@@ -119,9 +119,13 @@ type Set []*Policy
 
 // Eval decides: any deny wins, then any allow.
 func (s Set) Eval(r *Request) Decision {
+	return s.decide(r, &lookups{context: r.Context})
+}
+
+func (s Set) decide(r *Request, c *lookups) Decision {
 	d := DefaultDeny
 	for _, p := range s {
-		switch p.Eval(r) {
+		switch p.grant(r, c).decision() {
 		case Deny:
 			return Deny
 		case Allow:

@@ -36,9 +36,9 @@ func (a *principalARN) is(arn string) bool {
 
 // match tells how the one who asks is named, or grantNone. For NotPrincipal,
 // which is always a Deny's, it tells whether the Deny applies.
-func (p *principals) match(r *Request, deny bool) grant {
+func (p *principals) match(who *Principal, c *lookups, deny bool) grant {
 	if p.not {
-		if p.everyone || p.names(r.Principal.ARN) || p.federates(r.Context) {
+		if p.everyone || p.names(who.ARN) || p.federates(c) {
 			return grantNone
 		}
 		return grantAll
@@ -46,7 +46,6 @@ func (p *principals) match(r *Request, deny bool) grant {
 	if p.everyone {
 		return grantAll
 	}
-	who := &r.Principal
 	if who.Anonymous {
 		return grantNone
 	}
@@ -58,7 +57,7 @@ func (p *principals) match(r *Request, deny bool) grant {
 			return grantBehind
 		}
 	}
-	if p.federates(r.Context) {
+	if p.federates(c) {
 		return grantBehind
 	}
 	for _, a := range p.accounts {
@@ -83,11 +82,11 @@ func (p *principals) names(arn string) bool {
 	return false
 }
 
-func (p *principals) federates(c Context) bool {
+func (p *principals) federates(c *lookups) bool {
 	if len(p.federated) == 0 {
 		return false
 	}
-	v := lookup(c, federatedProvider)
+	v := c.get(federatedProvider)
 	if len(v) != 1 {
 		return false
 	}

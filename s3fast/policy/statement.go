@@ -18,7 +18,7 @@ type element struct {
 
 // matches compares one after another. What cannot be told for want of a
 // variable's value matches no plain element, and a negated one only for a Deny.
-func (e *element) matches(s string, c Context, deny bool) bool {
+func (e *element) matches(s string, c *lookups, deny bool) bool {
 	undecided := false
 	for i := range e.patterns {
 		p := &e.patterns[i]
@@ -56,22 +56,22 @@ const (
 )
 
 // test tells which element does not match, or what the statement grants.
-func (s *statement) test(r *Request) (miss, grant) {
+func (s *statement) test(r *Request, c *lookups) (miss, grant) {
 	deny := s.effect == Deny
-	if !s.actions.matches(r.Action, r.Context, deny) {
+	if !s.actions.matches(r.Action, c, deny) {
 		return missAction, grantNone
 	}
-	if !s.resources.matches(r.Resource, r.Context, deny) {
+	if !s.resources.matches(r.Resource, c, deny) {
 		return missResource, grantNone
 	}
 	g := grantAll
 	if s.principals != nil {
-		if g = s.principals.match(r, deny); g == grantNone {
+		if g = s.principals.match(&r.Principal, c, deny); g == grantNone {
 			return missPrincipal, grantNone
 		}
 	}
 	for i := range s.conditions {
-		if !s.conditions[i].holds(r.Context, deny) {
+		if !s.conditions[i].holds(c, deny) {
 			return missCondition, grantNone
 		}
 	}

@@ -121,7 +121,7 @@ func variable(text string) (segment, int, error) {
 // resolve looks variables up. It is false when one has neither value nor
 // default. A key with several values has none as a variable
 // ("Multivalued context keys").
-func resolve(segs []segment, c Context, values *[maxVariables]string) bool {
+func resolve(segs []segment, c *lookups, values *[maxVariables]string) bool {
 	for i := range segs {
 		s := &segs[i]
 		if s.kind != segVariable {
@@ -136,19 +136,12 @@ func resolve(segs []segment, c Context, values *[maxVariables]string) bool {
 	return true
 }
 
-func (s *segment) value(c Context) (string, bool) {
-	switch v := lookup(c, s.text); {
+func (s *segment) value(c *lookups) (string, bool) {
+	switch v := c.get(s.text); {
 	case len(v) == 1:
 		return v[0], true
 	case len(v) == 0 && s.hasDefault:
 		return s.def, true
 	}
 	return "", false
-}
-
-func lookup(c Context, key string) []string {
-	if c == nil {
-		return nil
-	}
-	return c.Lookup(key)
 }

@@ -215,7 +215,8 @@ func (s *scratch) payload(r Request, c *claim, res *Result) (string, error) {
 }
 
 // compare computes the signature and compares. An unknown access key costs the
-// same computation with a key of no one's.
+// same computation with a key of no one's, and a bad signature by a key whose
+// signing key is cached the derivation that the cache spared.
 func (v *Verifier) compare(s *scratch, c *claim, res *Result) error {
 	m := getMAC()
 	defer putMAC(m)
@@ -230,6 +231,9 @@ func (v *Verifier) compare(s *scratch, c *claim, res *Result) error {
 	res.Seed = s.signature(m, &entry.key, c.scope)
 	given, wellFormed := parseHex(c.signature, false)
 	equal := subtle.ConstantTimeCompare(given[:], res.Seed[:]) == 1
+	if cached && !(wellFormed && equal) {
+		m.signingKey(secret, c.date, c.region, c.service)
+	}
 	switch {
 	case !known:
 		return ErrUnknownKey

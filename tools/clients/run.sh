@@ -52,11 +52,11 @@ export ENDPOINT="https://localhost:$port" PLAIN="http://127.0.0.1:$port" CA="$wo
 export AWS_ACCESS_KEY_ID=S3_user AWS_SECRET_ACCESS_KEY=Sluice-Secret-1 AWS_DEFAULT_REGION=us-east-1
 export AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
 
-for client in sdk.py aws.sh rclone.sh s3cmd.sh restic.sh; do
+for client in sdk.py access.py encryption.py aws.sh rclone.sh s3cmd.sh restic.sh; do
 	echo "-- $client"
 	case $client in
 	*.py) python3 "tools/clients/$client" ;;
 	*) sh "tools/clients/$client" ;;
 	esac
 done
-echo "5 passed, 0 failed"
+echo "7 passed, 0 failed"

@@ -70,6 +70,7 @@ var onlyIn = map[string][]string{
 	"github.com/pawelgaczynski/giouring": {"ioring"},
 	"github.com/cockroachdb/pebble":      {"engine/meta/pebblemeta"},
 	"github.com/valyala/fasthttp":        {"s3fast", "daemon", "bench"},
+	"github.com/go-jose/go-jose/v4":      {"s3fast/oidc"},
 }
 
 // source is one parsed Go file.

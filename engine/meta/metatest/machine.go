@@ -218,6 +218,12 @@ func (m *machine) describe(o *meta.Object) {
 	if m.int("checksum", 0, 2) == 0 {
 		o.Checksum = meta.Checksum{Algorithm: "CRC32C", Type: "FULL_OBJECT", Value: []byte{1, 2, 3, 4}}
 	}
+	if m.int("seal", 0, 2) == 0 {
+		o.Seal = &meta.Seal{
+			Mode: meta.SealMode(m.int("mode", 1, 3)), Ring: 7, Box: []byte(strings.Repeat("b", 73)),
+			KeyID: m.pick("key id", "", "main"), BucketKey: true, Binding: [16]byte{9},
+		}
+	}
 }
 
 func (m *machine) condition() (c meta.Condition) {

@@ -13,6 +13,10 @@
 //     is durable, not even one that failed.
 //   - A failed sync is final: the store answers ErrUnknownOutcome to whatever
 //     was under way and ErrClosed to everything after. Nothing is retried.
+//   - With a key, no byte that Pebble writes reaches a file in the clear, and a
+//     file that is plain from before is replaced before Pebble opens. The layer
+//     that does it keeps every byte's place, syncs what Pebble syncs, and never
+//     uses a key stream twice (crypt_header.go).
 //   - Values of minSeparated bytes and up live in Pebble's blob files, which
 //     compactions of keys do not rewrite.
 package pebblemeta

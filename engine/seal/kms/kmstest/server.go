@@ -18,13 +18,20 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
+// T is what a Server needs of a test.
+type T interface {
+	Helper()
+	Cleanup(fn func())
+	Fatal(args ...any)
+	TempDir() string
+}
+
 // Server is a transit engine. Its methods may be called while it serves.
 type Server struct {
-	t    testing.TB
+	t    T
 	addr string
 	http *httptest.Server
 
@@ -38,6 +45,7 @@ type Server struct {
 	status    int             // with which status
 	stall     chan struct{}   // not nil: requests wait for it
 	requests  map[string]int  // by verb
+	credit    int             // requests that are let in yet; -1: any number
 }
 
 type key struct {
@@ -48,9 +56,9 @@ type key struct {
 
 // New starts a server of HTTPS that ends with the test. It has no keys; its
 // token is "token", its mount path "transit".
-func New(t testing.TB) *Server {
+func New(t T) *Server {
 	t.Helper()
-	s := &Server{t: t, token: "token", mount: "transit", keys: map[string]*key{}, denied: map[string]bool{}, requests: map[string]int{}}
+	s := &Server{t: t, token: "token", mount: "transit", keys: map[string]*key{}, denied: map[string]bool{}, requests: map[string]int{}, credit: -1}
 	s.Start()
 	s.addr = s.http.Listener.Addr().String()
 	t.Cleanup(s.Stop)
@@ -130,6 +138,9 @@ func (s *Server) Deny(verbs ...string) {
 		}
 	})
 }
+
+// DenyAfter refuses all that comes after n more requests; n < 0: nothing.
+func (s *Server) DenyAfter(n int) { s.with(func() { s.credit = max(n, -1) }) }
 
 // Fail spoils the next n answers with a status.
 func (s *Server) Fail(n, status int) { s.with(func() { s.failures, s.status = n, status }) }
@@ -215,7 +226,11 @@ func (s *Server) handle(r *http.Request) (map[string]any, *answerError) {
 		s.failures--
 		return nil, &answerError{s.status, "Vault is sealed"}
 	}
-	if r.Header.Get("X-Vault-Token") != s.token || r.Header.Get("X-Vault-Namespace") != s.namespace || s.denied[verb] {
+	spent := s.credit == 0
+	if s.credit > 0 {
+		s.credit--
+	}
+	if spent || r.Header.Get("X-Vault-Token") != s.token || r.Header.Get("X-Vault-Namespace") != s.namespace || s.denied[verb] {
 		return nil, &answerError{403, "1 error occurred:\n\t* permission denied\n\n"}
 	}
 	if len(parts) < 2 || len(parts) > 3 || len(parts) == 3 && parts[0] != "keys" {
