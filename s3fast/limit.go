@@ -262,22 +262,22 @@ func (l *Limits) enter(name string, now int64) *subject {
 }
 
 // evict forgets users that owe nothing, for whom a new subject is the same, or
-// else one that has no request in flight: their number, unlike that of users, is
-// bounded by the server's requests in flight.
+// where there are none some of those without a request in flight: the number of
+// the others, unlike that of users, is bounded by the server's requests. It makes
+// room for many, so that a new user costs little.
 func (shard *limitShard) evict(now int64) {
-	victim := ""
 	for name, sub := range shard.m {
-		if sub.running.Load() > 0 {
-			continue
-		}
-		if sub.requests.ahead(now) <= 0 && sub.in.ahead(now) <= 0 && sub.out.ahead(now) <= 0 {
+		if sub.running.Load() == 0 && sub.requests.ahead(now) <= 0 && sub.in.ahead(now) <= 0 && sub.out.ahead(now) <= 0 {
 			delete(shard.m, name)
-			continue
 		}
-		victim = name
 	}
-	if len(shard.m) >= shardSubjects {
-		delete(shard.m, victim)
+	for name, sub := range shard.m {
+		if len(shard.m) <= shardSubjects*7/8 {
+			return
+		}
+		if sub.running.Load() == 0 {
+			delete(shard.m, name)
+		}
 	}
 }
 

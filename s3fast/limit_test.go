@@ -147,7 +147,7 @@ func TestLimitsAreBounded(t *testing.T) {
 	l.Set(LimitSettings{Default: Rates{Requests: 0.001, Concurrency: 5}})
 	now := time.Unix(1000, 0)
 	kept, _ := l.admit("kept", now)
-	for i := range 200_000 {
+	for i := range 100_000 {
 		sub, wait := l.admit(fmt.Sprint("user", i), now)
 		if wait != 0 {
 			t.Fatalf("user %d: %s", i, wait)

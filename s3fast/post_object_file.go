@@ -59,7 +59,7 @@ func (s *Server) openFile(f *postForm, in *formScanner, boundary string, wire in
 	if f.size < 0 {
 		return nil, errFormTail()
 	}
-	f.file = formFile{head: head, src: in.src, left: f.size, delim: delim, tail: tail}
+	f.file = formFile{head: head, src: in.src, left: f.size, delim: delim, tail: tail, last: []byte("\r\n")}
 	return func() {}, nil
 }
 
@@ -67,6 +67,9 @@ func (s *Server) openFile(f *postForm, in *formScanner, boundary string, wire in
 // form. Of the fields that follow, none may be another file.
 func splitFile(rest, delim []byte) ([]byte, error) {
 	i := bytes.Index(rest, delim)
+	if bytes.HasPrefix(rest, delim[len("\r\n"):]) {
+		return nil, malformedForm("the file's part is cut short")
+	}
 	if i < 0 {
 		return nil, malformedForm("it ends before its closing boundary")
 	}
@@ -86,7 +89,7 @@ func splitFile(rest, delim []byte) ([]byte, error) {
 		case name == "file":
 			return nil, s3err.IncorrectNumberOfFilesInPostRequest.New()
 		}
-		if _, err := s.until(delim, len(rest)); err != nil {
+		if _, err := s.value(delim, len(rest)); err != nil {
 			return nil, malformedForm("it ends before its closing boundary")
 		}
 	}

@@ -168,9 +168,9 @@ func readFormHead(s *formScanner, boundary string) (*postForm, error) {
 			f.filename = filename
 			return f, nil
 		}
-		value, err := s.until(delim, maxFormField)
+		value, err := s.value(delim, maxFormField)
 		if err != nil {
-			return nil, formEnd(err, "")
+			return nil, err
 		}
 		if _, twice := f.get(name); twice {
 			return nil, malformedForm("a field occurs more than once")
@@ -181,6 +181,17 @@ func readFormHead(s *formScanner, boundary string) (*postForm, error) {
 		f.fields = append(f.fields, pair{name, string(value)})
 	}
 	return nil, s3err.MaxPostPreDataLengthExceeded.New()
+}
+
+// value takes a part's content and the delimiter after it. The line end before
+// the content may be that of the delimiter: there is no content then.
+func (s *formScanner) value(delim []byte, max int) ([]byte, error) {
+	s.pos -= len("\r\n")
+	v, err := s.until(delim, max+len("\r\n"))
+	if err != nil || len(v) == 0 {
+		return nil, err
+	}
+	return v[len("\r\n"):], nil
 }
 
 // formEnd turns the end of what was looked for into the error to answer.

@@ -45,6 +45,8 @@ func FuzzPostForm(f *testing.F) {
 	f.Add([]byte(strings.ReplaceAll(formPart("file", "a\\b", "x")+formPart("s", "-", "u")+formClose, formBound, "B")), 1)
 	f.Add([]byte("\r\n--B \r\nContent-Disposition: form-data; name=file\r\n\r\n\r\n--B--\r\n"), 3)
 	f.Add([]byte("--B--\r\n"), 100)
+	f.Add([]byte("--B\r\nContent-Disposition:form-data; name=\"000\"\r\n\r\n--B\r\n--B\r\nContent-Disposition:form-data;name=\"file\"\r\n\r\n0\r\n--B--"), 82)
+	f.Add([]byte("--B\r\nContent-Disposition:form-data; name=\"file\"\r\n\r\n--B\r\n0\r\n--B--\r\n"), 1)
 	f.Add([]byte("--B\r\nContent-Disposition: form-data;name=\"0\"\r\n :\r\n\r\n\r\n--B\r\nContent-Disposition: form-data;name=\"file\"\r\n\r\n\r\n--B--"), 5)
 	f.Fuzz(func(t *testing.T, body []byte, step int) {
 		step = 1 + step&0xff
