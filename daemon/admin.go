@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"regexp"
@@ -55,7 +56,8 @@ func (d *daemon) openAdmin(context.Context) error {
 	return nil
 }
 
-func (d *daemon) adminMux() *http.ServeMux {
+// adminRoutes are all routes of the admin API.
+func adminRoutes() map[string]adminFunc {
 	routes := map[string]adminFunc{
 		"GET /v1/status":                  adminStatus,
 		"POST /v1/cluster":                adminCreateCluster,
@@ -79,11 +81,16 @@ func (d *daemon) adminMux() *http.ServeMux {
 		"PUT /v1/tls":                     adminSetTLS,
 		"DELETE /v1/tls":                  adminUnsetTLS,
 	}
+	for _, table := range []map[string]adminFunc{identityRoutes(), accessRoutes(), kmsRoutes(), auditRoutes(), limitRoutes()} {
+		maps.Copy(routes, table)
+	}
+	return routes
+}
+
+func (d *daemon) adminMux() *http.ServeMux {
 	mux := http.NewServeMux()
-	for _, table := range []map[string]adminFunc{routes, identityRoutes(), accessRoutes(), kmsRoutes(), auditRoutes(), limitRoutes()} {
-		for pattern, fn := range table {
-			mux.HandleFunc(pattern, d.adminHandler(fn))
-		}
+	for pattern, fn := range adminRoutes() {
+		mux.HandleFunc(pattern, d.adminHandler(fn))
 	}
 	mux.HandleFunc("/", d.adminHandler(func(_ *daemon, r *http.Request) (any, error) {
 		return nil, refuse(api.CodeNotFound, "the daemon has no %s %s: ctl and sluiced may be of different versions", r.Method, r.URL.Path)

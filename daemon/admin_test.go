@@ -26,7 +26,7 @@ import (
 )
 
 // newDaemon opens a daemon in this process.
-func newDaemon(t *testing.T, change func(*config.Config)) *daemon {
+func newDaemon(t testing.TB, change func(*config.Config)) *daemon {
 	t.Helper()
 	dir := t.TempDir()
 	cfg := config.Default()

@@ -20,13 +20,21 @@ const ownFiles = 2048
 // lockName is the file in the state directory that a running daemon holds.
 const lockName = "lock"
 
-// fitConnections raises the limit of open files as far as it goes and lowers
-// MaxConns to what it leaves to clients.
+// fitConnections raises the limit of open files, as far as it goes and, with the
+// right to do so, as far as MaxConns needs; it lowers MaxConns to what is left to
+// clients.
 func fitConnections(cfg *config.Config, log *slog.Logger) {
 	var rl unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &rl); err != nil {
 		log.Warn("cannot tell the limit of open files", "err", err)
 		return
+	}
+	want := uint64(cfg.MaxConns) + ownFiles + refuseRoom
+	if rl.Max < want {
+		// Refused to all but those with CAP_SYS_RESOURCE.
+		if raised := (unix.Rlimit{Cur: want, Max: want}); unix.Setrlimit(unix.RLIMIT_NOFILE, &raised) == nil {
+			rl = raised
+		}
 	}
 	if rl.Cur < rl.Max {
 		raised := unix.Rlimit{Cur: rl.Max, Max: rl.Max}
