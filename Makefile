@@ -49,7 +49,7 @@ tlsscan: build ## sslscan against a daemon; fails on anything weak
 	@sh tools/tlsscan.sh
 
 abuse: build ## good clients under 20,000 idle and 200 stalled connections and a flood
-	go run ./bench abuse
+	go run ./bench abuse -max-ratio 2
 
 vuln: ## known vulnerabilities in dependencies (needs the vulnerability database)
 	go tool -modfile=tools/tools.mod govulncheck ./...

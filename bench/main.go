@@ -35,6 +35,7 @@ type options struct {
 	method                      string
 	mix                         string
 	rounds                      int
+	maxRatio                    float64
 	out                         string
 }
 
@@ -65,6 +66,7 @@ func parseOptions(args []string) (*options, error) {
 	f.Int64Var(&o.count, "n", 0, "large: objects (default 64); listing: keys (default 1000000); abuse: idle connections (default 20000); urls: URLs (default 256)")
 	f.StringVar(&o.method, "method", "GET", "urls: method to sign for")
 	f.IntVar(&o.rounds, "rounds", 3, "abuse: quiet and abused phases")
+	f.Float64Var(&o.maxRatio, "max-ratio", 0, "abuse: fail where the p99 under attack is more than so many times the quiet one; 0: only report")
 	f.StringVar(&o.mix, "mix", "", "attack: connections as KIND=N,…; what abuse starts for itself")
 	f.StringVar(&o.out, "out", "", "write everything as JSON to `file`")
 	if err := f.Parse(args); err != nil {
@@ -254,6 +256,9 @@ func (o *options) play(ctx context.Context, rep *report, p *pattern, targets []*
 			var x abuseResult
 			if x, err = a.run(ctx); err == nil {
 				rep.Abuse = append(rep.Abuse, x)
+				if o.maxRatio > 0 && x.Ratio > o.maxRatio {
+					err = fmt.Errorf("%s: the p99 of good clients is %.2f times the quiet one under attack, more than %g", x.Scheme, x.Ratio, o.maxRatio)
+				}
 			}
 		case "attack":
 			mix, err := parseMix(o.mix)

@@ -59,6 +59,7 @@ func TestUserLimits(t *testing.T) {
 	conn.Close()
 	r.eventually("the slot is free", running(0))
 	r.want(list, "200")
+	r.eventually("the slot is free again", running(0)) // shortly after the answer
 
 	// A request that was let in before its body, and that sends none.
 	conn = r.slowDial(r.head(call{

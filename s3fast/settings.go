@@ -33,6 +33,7 @@ const (
 type settings struct {
 	policy     *policy.Policy // nil: none
 	policyDoc  []byte
+	policySize int  // memory that policy takes, bytes
 	public     bool // the policy is public (GetBucketPolicyStatus)
 	block      *publicAccessBlock
 	ownership  string          // "": not set, which is ownershipEnforced
@@ -118,7 +119,7 @@ func (set *settings) add(path string, value []byte, bucket string) (err error) {
 	case docPolicy:
 		set.policyDoc = value
 		if set.policy, err = policy.ParseBucket(value, bucket); err == nil {
-			set.public = set.policy.IsPublic()
+			set.public, set.policySize = set.policy.IsPublic(), set.policy.Size()
 		}
 	case docPublicAccess:
 		block := new(publicAccessBlock)

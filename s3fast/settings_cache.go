@@ -6,14 +6,12 @@ import (
 	"github.com/sluicehq/sluice/engine/meta"
 )
 
-// Bounds of the settings cache. A compiled policy takes a few times the memory of
-// its document.
+// Bounds of the settings cache.
 const (
-	settingsShards    = 16
-	shardEntries      = 8192    // 131,072 buckets in all
-	shardWeight       = 8 << 20 // bytes; 128 MiB in all
-	settingsFixed     = 64      // bytes of an entry
-	settingsPerSource = 6       // bytes in memory per byte of a policy's document
+	settingsShards = 16
+	shardEntries   = 8192    // 131,072 buckets in all
+	shardWeight    = 8 << 20 // bytes; 128 MiB in all
+	settingsFixed  = 256     // bytes of an entry
 )
 
 // settingsCache keeps compiled settings by bucket. It is bounded; who is thrown
@@ -84,4 +82,4 @@ func (shard *settingsShard) drop(id meta.BucketID) {
 }
 
 // size estimates the memory that settings take, in bytes.
-func (set *settings) size() int { return settingsFixed + settingsPerSource*len(set.policyDoc) }
+func (set *settings) size() int { return settingsFixed + len(set.policyDoc) + set.policySize }

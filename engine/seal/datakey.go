@@ -3,7 +3,6 @@ package seal
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -100,22 +99,37 @@ func xaes(key *[32]byte, nonce []byte) cipher.AEAD {
 // have the key cannot tell from it what the data is. The same key and data give
 // the same tag. It is HMAC-SHA256 of sum, cut, under HKDF-Expand(data key, infoETag).
 func (k *DataKey) ETag(sum [16]byte) (tag [16]byte) {
-	key := k.expand(infoETag)
-	defer clear(key)
-	mac := hmac.New(sha256.New, key)
+	key := k.expand([]byte(infoETag))
+	mac := hmac.New(sha256.New, key[:])
 	mac.Write(sum[:])
 	copy(tag[:], mac.Sum(nil))
 	return tag
 }
 
+// maxInfo is the longest info of expand in bytes.
+const maxInfo = 64
+
 // expand derives a key of 32 bytes for one use: HKDF-Expand (RFC 5869) with
-// SHA-256. The data key is random, so it needs no Extract before.
-func (k *DataKey) expand(info string) []byte {
-	key, err := hkdf.Expand(sha256.New, k.raw[:], info, 32)
-	if err != nil {
-		panic("seal: " + err.Error()) // fails for impossible lengths only
+// SHA-256, whose one block here is HMAC-SHA256 of info and a byte 01. The data key
+// is random, so it needs no Extract before. It is written out because every read
+// and write of an encrypted object does it, and this takes no memory of the heap.
+func (k *DataKey) expand(info []byte) (out [32]byte) {
+	if len(info) > maxInfo {
+		panic("seal: info too long")
 	}
-	return key
+	var inner [sha256.BlockSize + maxInfo + 1]byte
+	var outer [sha256.BlockSize + sha256.Size]byte
+	copy(inner[:], k.raw[:])
+	copy(outer[:], k.raw[:])
+	for i := range sha256.BlockSize {
+		inner[i] ^= 0x36
+		outer[i] ^= 0x5c
+	}
+	n := sha256.BlockSize + copy(inner[sha256.BlockSize:], info)
+	inner[n] = 1
+	sum := sha256.Sum256(inner[:n+1])
+	copy(outer[sha256.BlockSize:], sum[:])
+	return sha256.Sum256(outer[:])
 }
 
 func newAES(key []byte) cipher.Block {

@@ -2,6 +2,8 @@ package seal
 
 import (
 	"bytes"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -73,6 +75,17 @@ func TestWrapFixture(t *testing.T) {
 	}
 	if k.ETag([16]byte{9}) == k.ETag([16]byte{8}) || k.ETag([16]byte{9}) == (&DataKey{}).ETag([16]byte{9}) {
 		t.Error("tags of different data or keys are equal")
+	}
+}
+
+// expand is HKDF-Expand.
+func TestExpand(t *testing.T) {
+	for n := range maxInfo + 1 {
+		k, info := NewDataKey(), bytes.Repeat([]byte{byte(n)}, n)
+		want, err := hkdf.Expand(sha256.New, k.raw[:], string(info), 32)
+		if got := k.expand(info); err != nil || !bytes.Equal(got[:], want) {
+			t.Fatalf("%d bytes of info: %x, want %x, %v", n, got, want, err)
+		}
 	}
 }
 

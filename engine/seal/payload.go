@@ -89,15 +89,14 @@ type Payload struct {
 
 // Payload returns the cipher of the payload of size plain bytes at place.
 func (k *DataKey) Payload(place Place, size int64) *Payload {
-	info := make([]byte, 0, len(infoPayload)+8+16+4+8)
-	info = append(info, infoPayload...)
+	var buf [len(infoPayload) + 8 + 16 + 4 + 8]byte
+	info := append(buf[:0], infoPayload...)
 	info = binary.BigEndian.AppendUint64(info, place.Bucket)
 	info = append(info, place.Blob[:]...)
 	info = binary.BigEndian.AppendUint32(info, uint32(place.Part)) // #nosec G115: 0…10,000
 	info = binary.BigEndian.AppendUint64(info, uint64(max(size, 0)))
-	key := k.expand(string(info))
-	defer clear(key)
-	return &Payload{aead: newGCM(key), size: size, chunks: chunks(size)}
+	key := k.expand(info)
+	return &Payload{aead: newGCM(key[:]), size: size, chunks: chunks(size)}
 }
 
 // Chunks returns the number of chunks.

@@ -212,7 +212,9 @@ func (m *Manager) Session(accessKey, token string) (*Identity, error) {
 		if e, err = m.open(accessKey, token); err != nil {
 			return nil, err
 		}
-		m.sessions.put(e, m.now())
+		if e.size <= sessionMost {
+			m.sessions.put(e, m.now())
+		}
 	}
 	if m.ended(e.identity.Expires) {
 		return nil, ErrExpiredToken
@@ -271,6 +273,7 @@ func (m *Manager) open(accessKey, token string) (*sessionEntry, error) {
 		if err != nil { // it was well-formed to a version that understood more
 			return nil, fmt.Errorf("%w: %w", ErrBadToken, err)
 		}
+		e.size = p.Size()
 		id.Narrow = append(id.Narrow[:len(id.Narrow):len(id.Narrow)], p)
 	}
 	e.identity = id

@@ -7,10 +7,13 @@ import (
 )
 
 // The cache of sessions keeps sessionSets × sessionWays of them; with tokens of
-// usual size about 1 KiB each, with the largest 8 KiB.
+// usual size about 1 KiB each, with the largest 8 KiB and the compiled policy. A
+// session whose policy takes more than sessionMost bytes, as odd ones of 2 KB can,
+// is not kept but compiled anew for each request.
 const (
 	sessionSets = 1024
 	sessionWays = 4
+	sessionMost = 32 << 10
 )
 
 // sessionEntry is an opened session, immutable. It holds what it was compiled
@@ -23,6 +26,7 @@ type sessionEntry struct {
 	account   *accountEntry // nil: of no service account
 	policyGen uint64        // counts for web identities
 	identity  *Identity
+	size      int // of the compiled inline policy, bytes
 }
 
 // sessionCache maps access keys to opened sessions, without a lock: sets of a few

@@ -403,6 +403,28 @@ func TestSessionCacheIsBounded(t *testing.T) {
 
 // While others use a session, each change is in force for whoever asks after it
 // was answered, and no lookup ever misses what stays.
+// A session policy of 2 KB may take a hundred times that when compiled: whoever may
+// assume a role cannot fill the memory with thousands of them.
+func TestHeavySessionsAreNotKept(t *testing.T) {
+	m := openAt(t, newDocs(), newClock())
+	addPolicies(t, m)
+	add(t, m, "u", S3)
+	must(t, m.Attach(ctx, "reads", "u"))
+	heavy := assume(t, m, "u", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*"],"Resource":"*","Condition":{"ArnLike":{"aws:PrincipalArn":[`+
+		strings.Repeat(`"*",`, 400)+`"*"]}}}]}`)
+	if _, err := m.Session(heavy.AccessKey, heavy.Token); err != nil {
+		t.Fatal(err)
+	}
+	if m.sessions.get(heavy.AccessKey) != nil {
+		t.Error("a session with a heavy policy is kept")
+	}
+	light := assume(t, m, "u", reads)
+	wantSession(t, m, light, "r")
+	if m.sessions.get(light.AccessKey) == nil {
+		t.Error("a session with a light policy is not kept")
+	}
+}
+
 func TestConcurrentSessions(t *testing.T) {
 	m := open(t, newDocs())
 	addPolicies(t, m)

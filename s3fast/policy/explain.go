@@ -27,7 +27,9 @@ type StatementResult struct {
 // policy, in order, with the first element that does not match. It repeats
 // values of the request, cut to 64 bytes.
 func Explain(r *Request, in *Input) Explanation {
-	x := explainer{r: r, c: lookups{context: r.Context}}
+	// Explaining repeats most of the tests: it may take more steps than Decide.
+	const allowance = -8 * maxSteps
+	x := explainer{r: r, c: lookups{context: r.Context, steps: allowance}}
 	for i, p := range in.Identity {
 		x.policy("identity", i, p)
 	}
@@ -47,6 +49,9 @@ func Explain(r *Request, in *Input) Explanation {
 	bucket := x.take()
 	if x.denied != nil {
 		return Explanation{Deny, fmt.Sprintf("An explicit deny decides: %s.", x.denied.name()), x.results}
+	}
+	if x.c.steps-allowance > maxSteps && Decide(r, in) == Deny {
+		return Explanation{Deny, "The wildcards of the policies take too many steps to match.", x.results}
 	}
 	by := settle(r, in, identity, narrow, bucket)
 	e := Explanation{Decision: DefaultDeny, Statements: x.results}

@@ -122,6 +122,9 @@ func expand(segs []segment, c *lookups) (string, bool) {
 			}
 			text = v
 		}
+		if !c.spend(1 + len(text)/bytesPerStep) {
+			return "", false
+		}
 		b.WriteString(text)
 	}
 	return b.String(), true

@@ -35,8 +35,9 @@ func (p *pattern) fits(s string) bool {
 	return n <= len(s) && (n == len(s) || p.form != formExact) && (n == 0 || s[n-1]|0x20 == p.head[n-1]|0x20)
 }
 
-// match does not allocate. It takes at most len(s) × len(pattern) steps, and
-// one pass for the usual forms: a literal, or a literal followed by "*".
+// match does not allocate. It takes one pass for the usual forms: a literal, or a
+// literal followed by "*". Others may take len(s) × len(pattern) steps, which
+// lookups bounds.
 func (p *pattern) match(s string, c *lookups) outcome {
 	if len(s) < len(p.head) || p.form == formExact && len(s) != len(p.head) || !p.same(s[:len(p.head)], p.head) {
 		return no
@@ -46,7 +47,7 @@ func (p *pattern) match(s string, c *lookups) outcome {
 		return yes
 	case p.vars > 0:
 		return p.matchVariables(s[len(p.head):], c)
-	case p.glob(s[len(p.head):], nil):
+	case p.glob(s[len(p.head):], nil, c):
 		return yes
 	}
 	return no
@@ -58,7 +59,7 @@ func (p *pattern) matchVariables(s string, c *lookups) outcome {
 	if !resolve(p.segs, c, &values) {
 		return unknown
 	}
-	if p.glob(s, &values) {
+	if p.glob(s, &values, c) {
 		return yes
 	}
 	return no
@@ -90,11 +91,14 @@ func lowerByte(c byte) byte {
 // glob matches the segments against the whole of s. It remembers only the last
 // star: if what follows does not fit, the star swallows one character more. An
 // earlier star never needs to be taken up again, since the last one can swallow
-// whatever it would have.
-func (p *pattern) glob(s string, values *[maxVariables]string) bool {
+// whatever it would have. Once the decision's steps are spent nothing matches.
+func (p *pattern) glob(s string, values *[maxVariables]string, c *lookups) bool {
 	at, pos := 0, 0       // in segs, in s
 	star, resume := -1, 0 // the last star, and where in s it ends for now
 	for at < len(p.segs) || pos < len(s) {
+		if !c.spend(1) {
+			return false
+		}
 		if at < len(p.segs) {
 			seg := &p.segs[at]
 			text := seg.text
@@ -102,6 +106,9 @@ func (p *pattern) glob(s string, values *[maxVariables]string) bool {
 			case segStar:
 				if at++; at == len(p.segs) {
 					return true
+				}
+				if pos = p.next(s, pos, at, c); pos < 0 {
+					return false
 				}
 				star, resume = at, pos
 				continue
@@ -124,11 +131,31 @@ func (p *pattern) glob(s string, values *[maxVariables]string) bool {
 		if star < 0 || resume == len(s) {
 			return false
 		}
-		resume += width(s[resume:])
+		if resume = p.next(s, resume+width(s[resume:]), star, c); resume < 0 {
+			return false
+		}
 		at, pos = star, resume
 	}
 	return true
 }
+
+// next returns where in s[pos:] the segment after a star can match at the
+// earliest, or -1.
+func (p *pattern) next(s string, pos, at int, c *lookups) int {
+	if p.fold || p.segs[at].kind != segText {
+		return pos
+	}
+	i := strings.Index(s[pos:], p.segs[at].text)
+	if i < 0 {
+		c.spend((len(s) - pos) / bytesPerStep)
+		return -1
+	}
+	c.spend(i / bytesPerStep)
+	return pos + i
+}
+
+// bytesPerStep is what is searched or copied in the time of a step.
+const bytesPerStep = 32
 
 // width of the first character of s in bytes.
 func width(s string) int {

@@ -83,6 +83,9 @@ func (p *Policy) grant(r *Request, c *lookups) grant {
 			continue // it can add nothing
 		}
 		miss, g := s.test(r, c)
+		if c.spent() {
+			return grantDeny
+		}
 		if miss != missNothing {
 			continue
 		}

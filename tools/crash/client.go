@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -151,10 +152,18 @@ func (cl *client) request(c *call) (*http.Request, error) {
 	for name, v := range c.header {
 		req.Header.Set(name, v)
 	}
+	if c.stores() && rand.IntN(2) == 0 {
+		req.Header.Set("x-amz-server-side-encryption", "AES256") // ETags stay MD5s
+	}
 	for name, v := range sigv4.Sign(view{req}, cl.accessKey, cl.secret, region, "s3", hash, time.Now()) {
 		req.Header.Set(name, v)
 	}
 	return req, nil
+}
+
+// stores reports whether the call says how an object is to be kept.
+func (c *call) stores() bool {
+	return c.method == "PUT" && c.key != "" && !c.query.Has("partNumber") || c.method == "POST" && c.query.Has("uploads")
 }
 
 func hexSHA256(b []byte) string {

@@ -308,7 +308,12 @@ func (s *Store) Close() error {
 	case <-time.After(closePatience):
 		return errors.New("metadata: closed with readers inside; pebble left open")
 	}
-	return errors.Join(s.Err(), protect(s.db.Close), s.release())
+	// A fatal error may park one of Pebble's goroutines while Pebble closes.
+	err, ok := guarded(s, func() error { return protect(s.db.Close) })
+	if !ok {
+		return s.deadErr
+	}
+	return errors.Join(s.Err(), err, s.release())
 }
 
 // Mutate implements meta.Store.
