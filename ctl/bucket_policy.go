@@ -45,12 +45,7 @@ func (a *app) bucketPolicySet() *cobra.Command {
 		"  upload    write objects, in one request or in parts, and delete them\n" +
 		"  public    both\n" +
 		"It takes the place of the bucket's policy document."
-	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-		if len(args) == 0 {
-			return a.complete(0, a.bucketNames)(cmd, args, toComplete)
-		}
-		return a.complete(1, func(context.Context) ([]string, error) { return presets(), nil })(cmd, args, toComplete)
-	}
+	cmd.ValidArgsFunction = a.completeEach(a.bucketNames, func(context.Context) ([]string, error) { return presets(), nil })
 	return cmd
 }
 

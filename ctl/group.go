@@ -74,9 +74,11 @@ func (a *app) groupMembers() *cobra.Command {
 				row(w, m)
 			}
 		})
-	})
+	}, "show")
 	cmd.Flags().StringSliceVar(&in.Add, "add", nil, "`USER` to add (repeatable, comma-separated)")
 	cmd.Flags().StringSliceVar(&in.Remove, "remove", nil, "`USER` to take out (repeatable, comma-separated)")
+	a.completeFlag(cmd, "add", a.userNames)
+	a.completeFlag(cmd, "remove", a.userNames)
 	cmd.ValidArgsFunction = a.complete(0, a.groupNames)
 	return cmd
 }

@@ -80,7 +80,7 @@ func (a *app) kmsRotate() *cobra.Command {
 			return err
 		}
 		return a.showKMS(&st)
-	})
+	}, "rewrap")
 }
 
 func (a *app) kmsCreateKey() *cobra.Command {

@@ -143,6 +143,27 @@ func row(w io.Writer, cells ...any) {
 	fmt.Fprintln(w)
 }
 
+// completeFlag offers names for the value of a flag, which must have been defined.
+func (a *app) completeFlag(cmd *cobra.Command, flag string, names func(ctx context.Context) ([]string, error)) {
+	offer := a.complete(0, names)
+	err := cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return offer(cmd, nil, typed)
+	})
+	if err != nil {
+		panic(err) // no such flag
+	}
+}
+
+// completeEach offers names for each argument in turn.
+func (a *app) completeEach(names ...func(ctx context.Context) ([]string, error)) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		if len(args) >= len(names) {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return a.complete(len(args), names[len(args)])(cmd, args, typed)
+	}
+}
+
 // complete offers names for the argument at position n.
 func (a *app) complete(n int, names func(ctx context.Context) ([]string, error)) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

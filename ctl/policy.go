@@ -118,7 +118,8 @@ func (a *app) policyAttach() *cobra.Command {
 		"any number of policies; they hold for all its members."
 	cmd.Flags().StringVar(&in.Group, "group", "", "attach to this group")
 	cmd.Flags().BoolVar(&in.Add, "add", false, "keep the user's other policies")
-	cmd.ValidArgsFunction = a.complete(0, a.policyNames)
+	a.completeFlag(cmd, "group", a.groupNames)
+	cmd.ValidArgsFunction = a.completeEach(a.policyNames, a.userNames)
 	return cmd
 }
 
@@ -151,7 +152,19 @@ func (a *app) policyDetach() *cobra.Command {
 		return a.show(out, func(w io.Writer) { fmt.Fprintf(w, "Policy %s detached from %s\n", out.Policy, holder(out)) })
 	})
 	cmd.Flags().StringVar(&in.Group, "group", "", "detach from this group")
-	cmd.ValidArgsFunction = a.complete(0, a.userNames)
+	a.completeFlag(cmd, "group", a.groupNames)
+	// One argument is the user, of two the first is the policy.
+	cmd.ValidArgsFunction = a.completeEach(func(ctx context.Context) ([]string, error) {
+		if in.Group != "" {
+			return a.policyNames(ctx)
+		}
+		users, err := a.userNames(ctx)
+		if err != nil {
+			return nil, err
+		}
+		policies, err := a.policyNames(ctx)
+		return append(users, policies...), err
+	}, a.userNames)
 	return cmd
 }
 

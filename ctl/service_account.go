@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -17,8 +18,16 @@ func (a *app) serviceAccountCmd() *cobra.Command {
 		"id or any of its access keys."
 	keys := group("key", "Access keys of a service account")
 	keys.AddCommand(a.keyRemove(), a.keyEnable(true), a.keyEnable(false))
+	for _, c := range keys.Commands() {
+		c.ValidArgsFunction = a.complete(0, a.accountKeys)
+	}
 	cmd.AddCommand(a.accountAdd(), a.accountList(), a.accountShow(), a.accountRemove(),
 		a.accountEnable(true), a.accountEnable(false), a.accountPolicy(), a.accountRotate(), keys)
+	for _, c := range cmd.Commands() {
+		if strings.Contains(c.Use, "ACCESS_KEY") && c.ValidArgsFunction != nil {
+			c.ValidArgsFunction = a.complete(0, a.accountKeys)
+		}
+	}
 	return cmd
 }
 
@@ -70,7 +79,20 @@ func (a *app) accountList() *cobra.Command {
 		})
 	}, "ls")
 	cmd.Flags().StringVar(&owner, "user", "", "those of this user only")
+	a.completeFlag(cmd, "user", a.userNames)
 	return cmd
+}
+
+// accountKeys are the access keys of all service accounts.
+func (a *app) accountKeys(ctx context.Context) ([]string, error) {
+	list, err := a.client().ServiceAccounts(ctx, "")
+	var keys []string
+	for _, s := range list {
+		for _, k := range s.Keys {
+			keys = append(keys, k.AccessKey)
+		}
+	}
+	return keys, err
 }
 
 func narrowed(s *api.ServiceAccount) string {

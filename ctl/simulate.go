@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -38,11 +39,12 @@ func (a *app) policySimulate() *cobra.Command {
 		}
 		return a.show(out, func(w io.Writer) { showSimulation(w, &out) })
 	})
-	cmd.Long = "Explain whether an action would be allowed. ACTION is like s3:GetObject, RESOURCE like\n" +
+	cmd.Long = "Explain whether an action would be allowed. ACTION is like s3:GetObject or GetObject, RESOURCE like\n" +
 		"arn:aws:s3:::bucket/key or bucket/key. The policies of the user, of its groups and of the bucket are\n" +
 		"evaluated as for a request; --context gives the values of condition keys that a request would have.\n" +
 		"The exit code tells only whether the question could be answered."
 	cmd.Flags().StringVar(&in.User, "user", "", "ask for this user or access key (the only S3 user, when left out)")
+	a.completeFlag(cmd, "user", a.userNames)
 	cmd.Flags().BoolVar(&in.Anonymous, "anonymous", false, "ask for a client without credentials")
 	cmd.Flags().StringVar(&policyFile, "policy-file", "", "evaluate the policy in this `FILE` in place of the user's")
 	cmd.Flags().StringVar(&bucketPolicy, "bucket-policy-file", "", "evaluate the policy in this `FILE` in place of the bucket's")
@@ -75,6 +77,10 @@ func showSimulation(w io.Writer, s *api.Simulation) {
 		if st.Matched {
 			matches = "yes"
 		}
-		row(w, st.Source, st.Policy, st.Index, st.Sid, st.Effect, matches, st.Why)
+		policy := st.Name
+		if policy == "" {
+			policy = strconv.Itoa(st.Policy)
+		}
+		row(w, st.Source, policy, st.Index, st.Sid, st.Effect, matches, st.Why)
 	}
 }

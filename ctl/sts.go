@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -25,6 +27,9 @@ func (a *app) stsAssumeRole() *cobra.Command {
 	)
 	cmd := leaf("assume-role", "Make temporary credentials of a user or a service account", 0, 0, func(cmd *cobra.Command, _ []string) error {
 		d, err := duration(life)
+		if err == nil && (d < 15*time.Minute || d > 7*24*time.Hour) {
+			err = errors.New("from 15m to 1w")
+		}
 		if err != nil {
 			return usageError{fmt.Errorf("--duration %s: %w", life, err)}
 		}
@@ -49,6 +54,7 @@ func (a *app) stsAssumeRole() *cobra.Command {
 	cmd.Flags().StringVar(&life, "duration", "1h", "how long they last, 15m to 1w")
 	cmd.Flags().StringVar(&policyFile, "policy-file", "", "narrow them by the policy in this `FILE` (-: standard input)")
 	cmd.Flags().StringVar(&in.Session, "session-name", "", "name of the session, for policies and the audit log")
+	a.completeFlag(cmd, "access-key", a.userNames)
 	return cmd
 }
 
@@ -82,8 +88,11 @@ func (a *app) oidcAdd() *cobra.Command {
 		in     api.OIDCProvider
 		caFile string
 	)
-	cmd := leaf("add NAME", "Add or replace a provider", 1, 1, func(cmd *cobra.Command, args []string) error {
+	cmd := leaf("add NAME --issuer URL --client-id ID", "Add or replace a provider", 1, 1, func(cmd *cobra.Command, args []string) error {
 		in.Name = args[0]
+		if in.Issuer == "" || len(in.ClientIDs) == 0 {
+			return usageError{errors.New("both --issuer and --client-id are needed")}
+		}
 		if caFile != "" {
 			pem, err := os.ReadFile(caFile)
 			if err != nil {
@@ -103,11 +112,6 @@ func (a *app) oidcAdd() *cobra.Command {
 	cmd.Flags().StringSliceVar(&in.ClientIDs, "client-id", nil, "accepted audience (repeatable)")
 	cmd.Flags().StringVar(&in.Claim, "claim", "policy", "claim that names policies")
 	cmd.Flags().StringVar(&caFile, "ca-file", "", "PEM `FILE` of the roots to trust in place of the system's")
-	for _, f := range []string{"issuer", "client-id"} {
-		if err := cmd.MarkFlagRequired(f); err != nil {
-			panic(err) // no such flag: the lines above are wrong
-		}
-	}
 	return cmd
 }
 
@@ -127,10 +131,21 @@ func (a *app) oidcList() *cobra.Command {
 }
 
 func (a *app) oidcRemove() *cobra.Command {
-	return leaf("remove NAME", "Remove a provider; sessions it gave last until they expire", 1, 1, func(cmd *cobra.Command, args []string) error {
+	cmd := leaf("remove NAME", "Remove a provider; sessions it gave last until they expire", 1, 1, func(cmd *cobra.Command, args []string) error {
 		if err := a.client().RemoveOIDCProvider(cmd.Context(), args[0]); err != nil {
 			return err
 		}
 		return a.done("Provider %s removed", args[0])
 	}, "delete", "rm")
+	cmd.ValidArgsFunction = a.complete(0, a.providerNames)
+	return cmd
+}
+
+func (a *app) providerNames(ctx context.Context) ([]string, error) {
+	list, err := a.client().OIDCProviders(ctx)
+	names := make([]string, 0, len(list))
+	for _, p := range list {
+		names = append(names, p.Name)
+	}
+	return names, err
 }

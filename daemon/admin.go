@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -211,13 +212,41 @@ func toRefusal(err error) *api.Error {
 
 // decode reads a JSON body, whole and without unknown fields.
 func decode(r *http.Request, into any) error {
-	dec := json.NewDecoder(r.Body)
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return refuse(api.CodeUsage, "malformed request: %v", err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
 		return refuse(api.CodeUsage, "malformed request: %v", err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return refuse(api.CodeUsage, "malformed request: more than one JSON value")
+	}
+	return checkFields(body)
+}
+
+// checkFields refuses an object in which a field is written otherwise than in the
+// API or given twice: encoding/json takes any case, and the last of several, and
+// the audit would tell of another than was meant.
+func checkFields(body []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil // null: no fields
+	}
+	seen := make(map[string]bool)
+	for dec.More() {
+		t, err := dec.Token()
+		name, _ := t.(string)
+		if err != nil || seen[name] || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+			return refuse(api.CodeUsage, "malformed request: field %.64q", name)
+		}
+		seen[name] = true
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return refuse(api.CodeUsage, "malformed request: %v", err)
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -27,7 +28,7 @@ func adminBucketPolicy(d *daemon, r *http.Request) (any, error) {
 	bucket := r.PathValue("name")
 	doc, _, err := d.s3.BucketPolicy(r.Context(), bucket)
 	if err != nil {
-		return nil, err
+		return nil, ofBucket(bucket, err)
 	}
 	set, err := d.s3.BucketSettings(r.Context(), bucket)
 	if err != nil {
@@ -58,18 +59,27 @@ func (d *daemon) setBucketPolicy(ctx context.Context, bucket string, in api.SetB
 			return refuse(api.CodeUsage, "%.64q is no bucket policy: one of none, download, upload, public", in.Preset)
 		}
 		if doc == nil {
-			return d.s3.DeleteBucketPolicy(ctx, bucket)
+			return ofBucket(bucket, d.s3.DeleteBucketPolicy(ctx, bucket))
 		}
 	}
 	err := d.s3.SetBucketPolicy(ctx, bucket, doc)
 	if errors.Is(err, s3fast.ErrPublicPolicyBlocked) {
 		return refuse(api.CodeConflict, "the public access block of bucket %s refuses public policies", bucket)
 	}
+	return ofBucket(bucket, err)
+}
+
+// ofBucket names the bucket where it is not there.
+func ofBucket(bucket string, err error) error {
+	if err != nil && engine.KindOf(err) == engine.NoBucket {
+		return refuse(api.CodeNotFound, "no such bucket: %.64q", bucket)
+	}
 	return err
 }
 
 func adminResetBucketPolicy(d *daemon, r *http.Request) (any, error) {
-	return nil, d.s3.DeleteBucketPolicy(r.Context(), r.PathValue("name"))
+	bucket := r.PathValue("name")
+	return nil, ofBucket(bucket, d.s3.DeleteBucketPolicy(r.Context(), bucket))
 }
 
 // values are the condition keys of a simulated request.
@@ -108,6 +118,9 @@ func adminSimulate(d *daemon, r *http.Request) (any, error) {
 	}
 	if in.Action == "" || in.Resource == "" {
 		return nil, refuse(api.CodeUsage, "name an action and a resource")
+	}
+	if !strings.Contains(in.Action, ":") {
+		in.Action = "s3:" + in.Action
 	}
 	req := policy.Request{Action: in.Action, Resource: resourceARN(in.Resource), Context: newValues(in.Context)}
 	input := policy.Input{}
@@ -149,11 +162,12 @@ func (d *daemon) simulated(in *api.Simulate, req *policy.Request, input *policy.
 		id, ok := d.iam.Identity(name)
 		if !ok {
 			if err := d.iam.Refused(name); err != nil {
-				return err
+				return fmt.Errorf("%w: %.64q", err, name)
 			}
 			return refuse(api.CodeNotFound, "no such user or access key: %.64q", name)
 		}
 		req.Principal, input.Identity, input.Narrow = id.Principal, id.Policies, id.Narrow
+		input.Names = d.iam.NamesOf(id.Policies)
 		if v := req.Context.(values); v["aws:username"] == nil && id.Name != "" {
 			v["aws:username"] = []string{id.Name}
 		}
@@ -165,7 +179,7 @@ func (d *daemon) simulated(in *api.Simulate, req *policy.Request, input *policy.
 	if err != nil {
 		return err
 	}
-	input.Identity = policy.Set{p}
+	input.Identity, input.Names = policy.Set{p}, nil
 	return nil
 }
 

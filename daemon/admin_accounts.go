@@ -16,7 +16,13 @@ func apiAccount(s iam.ServiceAccount) api.ServiceAccount {
 }
 
 func adminAccounts(d *daemon, r *http.Request) (any, error) {
-	list := d.iam.ServiceAccounts(r.URL.Query().Get("owner"))
+	owner := r.URL.Query().Get("owner")
+	if owner != "" {
+		if _, err := d.iam.User(owner); err != nil {
+			return nil, err
+		}
+	}
+	list := d.iam.ServiceAccounts(owner)
 	out := make([]api.ServiceAccount, 0, len(list))
 	for _, s := range list {
 		out = append(out, apiAccount(s))

@@ -139,10 +139,14 @@ func auditRefusal(err error) error {
 	return err
 }
 
-// maxAudited is how much of an admin request's body is looked at for names.
-const maxAudited = 16 << 10
+// maxAdminTag is how much of a field of an admin request an event tells, in bytes.
+const maxAdminTag = 512
 
-// auditBody is an admin request's body; its beginning is kept for the audit.
+// maxAudited is how much of an admin request's body is looked at for names: all of
+// it, or padding could hide them.
+const maxAudited = maxAdminBody
+
+// auditBody is an admin request's body, kept for the audit.
 type auditBody struct {
 	io.ReadCloser
 	seen []byte
@@ -212,15 +216,23 @@ func adminTags(body []byte) []audit.Pair {
 		"name", "user", "users", "role", "group", "groups", "members", "policy", "policies", "bucket", "owner", "parent", "preset",
 		"config_fs", "domains", "endpoint", "verify", "replace", "enabled", "encrypted", "expires", "duration", "limit",
 		"batch_mode", "batch_count", "batch_size", "batch_time", "timeout", "spool_size",
+		"add", "remove", "access_key", "session_name", "duration_seconds", "scope", "reset", "requests_per_second", "burst",
+		"concurrency", "in_bytes_per_second", "out_bytes_per_second", "issuer", "client_ids", "claim", "backend", "key_name",
 	} {
 		raw, ok := fields[name]
-		if !ok || len(raw) > 512 || raw[0] == '{' || string(raw) == "null" {
+		if !ok || raw[0] == '{' || string(raw) == "null" {
 			continue
 		}
 		value := string(raw)
 		var text string
 		if json.Unmarshal(raw, &text) == nil {
 			value = text
+		}
+		if len(value) > maxAdminTag {
+			value = strings.ToValidUTF8(value[:maxAdminTag], "") + "…"
+		}
+		if name == "access_key" {
+			name = "accessKey" // who asks for a session: audit.Secret takes that name for a secret's
 		}
 		if name == "endpoint" {
 			c := audit.Config{Endpoint: value}

@@ -131,7 +131,8 @@ func (d *daemon) setUpBucket(ctx context.Context, in api.CreateBucket) error {
 }
 
 func adminDestroyBucket(d *daemon, r *http.Request) (any, error) {
-	return nil, d.engine.DeleteBucket(r.Context(), r.PathValue("name"))
+	bucket := r.PathValue("name")
+	return nil, ofBucket(bucket, d.engine.DeleteBucket(r.Context(), bucket))
 }
 
 func adminUsers(d *daemon, _ *http.Request) (any, error) {

@@ -22,6 +22,7 @@ import (
 	"github.com/sluicehq/sluice/daemon/config"
 	"github.com/sluicehq/sluice/engine/drive"
 	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/s3fast/audit"
 	"github.com/sluicehq/sluice/s3fast/iam"
 )
 
@@ -318,5 +319,43 @@ func TestFloorStore(t *testing.T) {
 		if refused := errors.Is(err, drive.ErrNoSpace); refused != c.refused || (under.commands == before) != c.refused {
 			t.Errorf("%d bytes left, %v: %v", c.left, c.failure, err)
 		}
+	}
+}
+
+// What the audit tells of an admin request is what was done: no field has two
+// values, and who is let in where is among what is told.
+func TestAdminRequestsAreUnambiguous(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"user":"alice"}`: true, `{}`: true, `null`: true,
+		`{"user":"alice","user":"bob"}`: false, `{"user":"alice","User":"bob"}`: false, `{"USER":"bob"}`: false,
+		`{"u\u017fer":"bob"}`: false, `{"user":"alice"} {"user":"bob"}`: false,
+	} {
+		var in api.AttachPolicy
+		if err := decode(httptest.NewRequest("POST", "/", strings.NewReader(body)), &in); (err == nil) != want {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+	long := `{"add":["` + strings.Repeat("a", 2000) + `"]}`
+	for body, want := range map[string]string{
+		`{"add":["alice"],"remove":["bob"]}`:                 `add=["alice"] remove=["bob"]`,
+		`{"access_key":"alice","session_name":"s"}`:          "accessKey=alice session_name=s",
+		`{"name":"x","password":"P","secret":"s","key":"k"}`: "name=x",
+		strings.Repeat(" ", 100<<10) + `{"user":"alice"}`:    "user=alice",
+		long: `add=["` + strings.Repeat("a", maxAdminTag-2) + "…",
+	} {
+		var got []string
+		seen := &auditBody{ReadCloser: io.NopCloser(strings.NewReader(body))}
+		if _, err := io.ReadAll(seen); err != nil {
+			t.Fatal(err)
+		}
+		for _, tag := range adminTags(seen.seen) {
+			got = append(got, tag.Name+"="+tag.Value)
+		}
+		if text := strings.Join(got, " "); text != want {
+			t.Errorf("%.80s: %q, want %q", body, text, want)
+		}
+	}
+	if audit.Secret("accessKey") || audit.Secret("session_name") {
+		t.Error("the audit masks who asks for a session")
 	}
 }

@@ -94,7 +94,11 @@ func (k *keys) openStore(ctx context.Context, open func(key *[32]byte) (*pebblem
 		if err != nil {
 			return nil, err
 		}
-		return open(key)
+		store, err := open(key)
+		if err == nil {
+			k.keepCopy(wrapped)
+		}
+		return store, err
 	case !errors.Is(err, keyring.ErrBadDoc):
 		return nil, err
 	}
@@ -141,6 +145,18 @@ func (k *keys) storeKey(ctx context.Context, wrapped keyring.StoreKey) (*[32]byt
 // in the state directory.
 func (k *keys) writeStoreKey(wrapped keyring.StoreKey) error {
 	return errors.Join(wrapped.Write(k.home), wrapped.Write(k.stateDir))
+}
+
+// keepCopy writes the copy of a key that opened the store, where there is none
+// or another: a process that ended between the two writes left it behind.
+func (k *keys) keepCopy(wrapped keyring.StoreKey) {
+	spare, err := keyring.ReadStoreKey(k.stateDir)
+	if err == nil && spare.Equal(wrapped) {
+		return
+	}
+	if err := wrapped.Write(k.stateDir); err != nil {
+		k.log.Warn("the wrapped key of the metadata has no copy", "directory", k.stateDir, "err", err)
+	}
 }
 
 // explain says what to restore.
@@ -202,26 +218,35 @@ func (k *keys) openRing(ctx context.Context, docs *engine.Docs, store *pebblemet
 func (k *keys) encrypt(ctx context.Context) error {
 	k.changes.Lock()
 	defer k.changes.Unlock()
-	if !k.store.Encrypted() {
-		// The order is what makes every crash harmless: the key is durable, wrapped,
-		// before the first byte is encrypted by it.
-		key, err := k.newStoreKey(ctx)
-		if err != nil {
-			return err
-		}
-		if err := k.store.Encrypt(ctx, key); err != nil {
-			return err
-		}
+	encrypted := k.store.Encrypted()
+	if _, err := keyring.ReadStoreKey(k.home); err != nil && encrypted {
+		return err // never another key in the place of the one in use
+	}
+	// The order is what makes every crash harmless: the key is durable, wrapped,
+	// before the first byte is encrypted by it.
+	key, err := k.newStoreKey(ctx)
+	if err != nil {
+		return err
+	}
+	// Also when the store has its key: a try that failed left plain files.
+	if err := k.store.Encrypt(ctx, key); err != nil {
+		return err
+	}
+	if !encrypted {
 		k.log.Info("the metadata is encrypted from here on", "kms", k.cfg.Current.Backend, "key", k.current.KMS.DefaultKey())
 	}
-	_, _, err := k.ring.New(ctx, "", []byte("first"))
+	_, _, err = k.ring.New(ctx, "", []byte("first"))
 	return err
 }
 
 func (k *keys) newStoreKey(ctx context.Context) (*[32]byte, error) {
 	wrapped, err := keyring.ReadStoreKey(k.home)
-	if err == nil { // of a try that failed later
-		return wrapped.Open(ctx, k.backends()...)
+	if err == nil { // of a try that failed later, maybe in the middle of writing it
+		key, err := wrapped.Open(ctx, k.backends()...)
+		if err != nil {
+			return nil, err
+		}
+		return key, k.writeStoreKey(wrapped)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -298,7 +323,10 @@ func (k *keys) set(ctx context.Context, in backendConfig) error {
 
 // tryBackend opens a backend and makes sure that it wraps and unwraps.
 func (k *keys) tryBackend(ctx context.Context, in *backendConfig) (keyring.Backend, error) {
-	b, err := in.open(in.ID != k.cfg.Current.ID || !k.needed())
+	// A backend that a change is under way to may have wrapped something: what it
+	// lost must not be made anew.
+	started := in.ID == k.cfg.Current.ID || k.cfg.Next != nil && in.ID == k.cfg.Next.ID
+	b, err := in.open(!started || !k.needed())
 	if err != nil {
 		return b, refuse(api.CodeUsage, "%v", err)
 	}

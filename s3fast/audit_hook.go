@@ -71,9 +71,15 @@ func (r *request) describe(a *auditEvent, status int) {
 	a.Host, _ = r.headers.get("host")
 	a.UserAgent, _ = r.headers.get("user-agent")
 	if id := r.identity; id != nil {
-		a.User, a.AccessKey = id.Name, id.AccessKey
+		a.User, a.AccessKey = r.userName(), id.AccessKey
 		if id.Session != "" {
 			a.tags = append(a.tags, audit.Pair{Name: "session", Value: id.Session})
+		}
+		if id.Account != "" {
+			a.tags = append(a.tags, audit.Pair{Name: "serviceAccount", Value: id.Account})
+		}
+		if id.Web != nil { // nobody here: who vouched for whom
+			a.tags = append(a.tags, audit.Pair{Name: "issuer", Value: id.Web.Issuer}, audit.Pair{Name: "subject", Value: id.Web.Subject})
 		}
 	} else if key := r.claim(); key != "" {
 		a.tags = append(a.tags, audit.Pair{Name: "claimedAccessKey", Value: key})

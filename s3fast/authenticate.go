@@ -24,7 +24,26 @@ func (r *request) authenticate() error {
 	if err := r.identify(auth); err != nil {
 		return err
 	}
+	if err := r.signsOperation(); err != nil {
+		return err
+	}
 	return r.hoisted()
+}
+
+// signsOperation refuses a version 2 query whose signature does not cover the
+// parameter that chose the operation: its holder could make PutPublicAccessBlock
+// of CreateBucket. list-type chooses between two forms of the same answer.
+func (r *request) signsOperation() error {
+	if !r.auth.Presigned || r.auth.Scope != "" {
+		return nil
+	}
+	for i := range r.query.pairs {
+		name := r.query.pairs[i].name
+		if (subresources[name] || modifiers[name]) && name != "list-type" && !sigv4.SignedV2(name) {
+			return s3err.AccessDenied.Say("The parameter " + name + " is not part of a version 2 signature.")
+		}
+	}
+	return nil
 }
 
 // identify finds who signed, by a signature that has been verified. Temporary

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-var errBucketName = errors.New("s3fast: not a valid bucket name")
+var errBucketName = errors.New("not a valid name: 3 to 63 lower-case letters, digits, dots and hyphens, unlike an IP address")
 
 // CheckBucketName verifies a bucket name by the rules of general purpose buckets
 // (Amazon S3 User Guide, "General purpose bucket naming rules"): 3…63 of a-z,

@@ -158,6 +158,10 @@ func principalKey(id *iam.Identity, name string) (string, bool) {
 		}
 	case "principalaccount":
 		v = id.Principal.Account
+	case "tokenissuetime":
+		if !id.Issued.IsZero() {
+			v = id.Issued.Format(time.RFC3339)
+		}
 	case "federatedprovider":
 		issuer, _ := webKey(id, "iss")
 		v = strings.TrimPrefix(issuer, "https://")
@@ -209,12 +213,10 @@ func (q *question) s3Key(name string) (string, bool) {
 		return accountID, true
 	case "locationconstraint":
 		return q.location()
-	case "if-match":
-		if q.ifMatch != "" {
-			return q.ifMatch, true
+	case "if-match", "if-none-match":
+		if r.op.name == "DeleteObjects" { // acts upon what its body says of the object alone
+			return q.ifMatch, q.ifMatch != "" && name == "if-match"
 		}
-		return r.headers.get(name)
-	case "if-none-match":
 		return r.headers.get(name)
 	case "objectcreationoperation":
 		return r.op.creates()
@@ -243,7 +245,7 @@ func (q *question) requestTagKeys() []string {
 func (q *question) headerKey(name, short string) (string, bool) {
 	v, ok := q.r.headers.get(name)
 	if !ok {
-		if short == "content-sha256" {
+		if short == "content-sha256" && q.r.auth.Presigned && q.r.auth.Scope != "" { // else nobody signed it
 			return q.r.query.get("X-Amz-Content-Sha256")
 		}
 		return "", false
@@ -379,6 +381,8 @@ func (q *question) requestTags() []meta.Header {
 		return q.r.tags
 	case q.r.op.name == "DeleteObjects": // asked by several goroutines; takes no tags
 		return nil
+	case q.r.op.name == "CopyObject" && !strings.EqualFold(q.r.header(taggingDirective), "REPLACE"):
+		return nil // the copy gets its source's
 	}
 	tags, err := q.r.requestTags()
 	if err != nil {

@@ -275,9 +275,12 @@ func (l *listener) Accept() (net.Conn, error) {
 const (
 	// lingerTime and lingerBytes bound how much of an unwanted body is read and
 	// dropped after an error: closing a connection with unread data resets it,
-	// and the client would lose the answer that tells why.
-	lingerTime  = time.Second
-	lingerBytes = 8 << 20
+	// and the client would lose the answer that tells why. A client that has
+	// signed well gets the longer bounds: many send a whole part before they read.
+	lingerTime        = time.Second
+	lingerBytes       = 8 << 20
+	lingerTimeSigned  = 5 * time.Second
+	lingerBytesSigned = 64 << 20
 )
 
 // Close ends the accounting and closes the connection; after an error it first
@@ -291,9 +294,15 @@ func (c *conn) Close() error {
 	linger := c.linger
 	c.finish()
 	defer c.s.forget(c)
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && linger && !c.secure && half.CloseWrite() == nil {
-		_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
-		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && linger && half.CloseWrite() == nil {
+		wait, most := lingerTime, int64(lingerBytes)
+		if c.signed != "" {
+			wait, most = lingerTimeSigned, lingerBytesSigned
+		}
+		// Below TLS: what is dropped need not be decrypted.
+		raw := rawConn(c.Conn)
+		_ = raw.SetReadDeadline(time.Now().Add(wait))
+		_, _ = io.CopyN(io.Discard, raw, most)
 	}
 	return c.Conn.Close()
 }

@@ -133,18 +133,19 @@ func storedHeader(lower string) string {
 }
 
 // stripAWSChunked removes aws-chunked, which is framing of the transfer and not
-// of the object ("Signature Calculations … Multiple Chunks").
+// of the object ("Signature Calculations … Multiple Chunks"). The rest stays as
+// it was written.
 func stripAWSChunked(v string) string {
 	if !strings.Contains(strings.ToLower(v), "aws-chunked") {
 		return v
 	}
 	kept := make([]string, 0, 2)
 	for _, c := range strings.Split(v, ",") {
-		if c = strings.TrimSpace(c); c != "" && !strings.EqualFold(c, "aws-chunked") {
+		if name := strings.TrimSpace(c); name != "" && !strings.EqualFold(name, "aws-chunked") {
 			kept = append(kept, c)
 		}
 	}
-	return strings.Join(kept, ",")
+	return strings.TrimSpace(strings.Join(kept, ","))
 }
 
 // addMetadata adds one entry; S3 joins repeated ones with a comma.

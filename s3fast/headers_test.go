@@ -71,7 +71,8 @@ func TestObjectHeaders(t *testing.T) {
 	if !reflect.DeepEqual(o.Metadata, want) {
 		t.Errorf("metadata %q", o.Metadata)
 	}
-	for v, want := range map[string]string{"aws-chunked": "", "AWS-Chunked,br": "br", "gzip, br": "gzip, br", "": ""} {
+	for v, want := range map[string]string{"aws-chunked": "", "AWS-Chunked,br": "br", "gzip, br": "gzip, br", "": "",
+		"deflate, gzip,aws-chunked": "deflate, gzip", "aws-chunked, gzip": "gzip", "a, aws-chunked,, b": "a, b"} {
 		if got := stripAWSChunked(v); got != want {
 			t.Errorf("%q: %q", v, got)
 		}

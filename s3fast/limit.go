@@ -2,6 +2,7 @@ package s3fast
 
 import (
 	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -160,8 +161,9 @@ func subjectName(id *iam.Identity) string {
 		return ""
 	case id.Name != "":
 		return id.Name
-	case id.UserID != "": // a web identity has no user
-		return id.UserID
+	case id.UserID != "": // a web identity has no user, and may name each of its sessions as it likes
+		user, _, _ := strings.Cut(id.UserID, ":")
+		return user
 	}
 	return id.AccessKey
 }

@@ -225,7 +225,7 @@ func (r *request) guarded(accessKey string, verify func(*request) error) error {
 	}
 	err := verify(r)
 	if err == nil {
-		if g.count.Load() > 0 && accessKey != "" {
+		if g.count.Load() > 0 && r.identity != nil && r.auth.AccessKey == accessKey {
 			g.forgive(g.pair(r.peer(), accessKey), now)
 		}
 		if r.conn != nil {
@@ -333,7 +333,7 @@ func (r *request) proxied() bool {
 // claimedKey is the access key that the request claims to be signed with, ""
 // when it names none. Nothing about it has been verified.
 func (r *request) claimedKey() string {
-	if auth, ok := r.headers.get("authorization"); ok {
+	if auth, _ := r.headers.get("authorization"); strings.Trim(auth, " \t") != "" {
 		if _, scope, found := strings.Cut(auth, "Credential="); found {
 			key, _, _ := strings.Cut(scope, "/")
 			return key

@@ -197,7 +197,7 @@ func TestAdmitAllocatesNothing(t *testing.T) {
 
 func TestSubjectName(t *testing.T) {
 	for want, id := range map[string]*iam.Identity{
-		"": nil, "u": {Name: "u", AccessKey: "k"}, "w": {UserID: "w", AccessKey: "k"}, "k": {AccessKey: "k"},
+		"": nil, "u": {Name: "u", AccessKey: "k"}, "w": {UserID: "w:any-session", AccessKey: "k"}, "k": {AccessKey: "k"},
 	} {
 		if got := subjectName(id); got != want {
 			t.Errorf("%+v: %q, want %q", id, got, want)

@@ -34,8 +34,8 @@ func completeMultipartUpload(r *request) error {
 	if err != nil {
 		return err
 	}
-	// SDKs may send it along; the parts have been encrypted with it already.
-	if _, err := r.customerKey(customerPrefix); err != nil {
+	customer, err := r.customerKey(customerPrefix)
+	if err != nil {
 		return err
 	}
 	doc, err := r.readXML(s3xml.MaxComplete)
@@ -49,6 +49,9 @@ func completeMultipartUpload(r *request) error {
 	o, err := r.s.cfg.Engine.CompleteUpload(r.context(), engine.CompleteRequest{
 		Bucket: r.bucket, Key: r.key, UploadID: id, Parts: parts, Size: -1, If: cond,
 		Seal: func(up *meta.Upload, stored []meta.Part) (string, meta.Checksum, error) {
+			if err := r.checkCompletionKey(up, customer); err != nil {
+				return "", meta.Checksum{}, err
+			}
 			if err := checkPartClaims(up.Object.Checksum, parts); err != nil {
 				return "", meta.Checksum{}, err
 			}
@@ -65,6 +68,26 @@ func completeMultipartUpload(r *request) error {
 		Location: r.location(), Bucket: r.bucket, Key: r.key, ETag: o.ETag,
 		Checksums: xmlChecksums(o.Checksum, o.PartCount),
 	}))
+	return nil
+}
+
+// checkCompletionKey holds the customer's key that came with a completion against
+// the upload's. The parts have been encrypted with it already: S3 requires it where
+// a checksum algorithm was declared (API Reference, CompleteMultipartUpload). Errors:
+// errPartNeeds, errPartPlain, errPartWrong.
+func (r *request) checkCompletionKey(up *meta.Upload, customer *customerKey) error {
+	s := up.Object.Seal
+	switch ofCustomer := s != nil && s.Mode == meta.SealCustomer; {
+	case customer != nil && !ofCustomer:
+		return errPartPlain
+	case customer == nil && ofCustomer && up.Object.Checksum.Algorithm != "":
+		return errPartNeeds
+	case customer == nil:
+		return nil
+	}
+	if _, err := r.s.openSeal(r.context(), s, r.b.ID, up.Key, customer); err != nil {
+		return errPartWrong
+	}
 	return nil
 }
 

@@ -179,7 +179,7 @@ func (r *request) copyTarget(src *source) (o meta.Object, alg checksum.Algorithm
 	if err != nil {
 		return o, 0, err
 	}
-	retag, err := directive(r.header("x-amz-tagging-directive"), "x-amz-tagging-directive")
+	retag, err := directive(r.header(taggingDirective), taggingDirective)
 	if err != nil {
 		return o, 0, err
 	}

@@ -182,5 +182,10 @@ func (r *request) deleteOne(o *s3xml.DeleteObject) error {
 		}
 	}
 	_, err := r.s.cfg.Engine.Delete(r.context(), req)
+	if engine.KindOf(err) == engine.NoObject { // as request.hide
+		if denied := r.mayMiss(r.bucket, o.Key); denied != nil {
+			return denied
+		}
+	}
 	return err
 }

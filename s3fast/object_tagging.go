@@ -22,7 +22,10 @@ const (
 	maxTagValue   = 256
 )
 
-const taggingHeader = "x-amz-tagging"
+const (
+	taggingHeader    = "x-amz-tagging"
+	taggingDirective = "x-amz-tagging-directive"
+)
 
 // parseTagging parses the value of x-amz-tagging: "name=value&…", URL-encoded.
 // Errors: InvalidArgument, and those of checkTags.

@@ -110,14 +110,17 @@ func parseExpiration(raw json.RawMessage) (time.Time, error) {
 // add adds one condition: an object of one exact match, or an array.
 func (p *postPolicy) add(raw json.RawMessage) error {
 	if raw[0] == '{' {
-		var match map[string]string
-		if json.Unmarshal(raw, &match) != nil || len(match) != 1 {
-			return invalidPolicy("Invalid Simple-Condition: Simple-Conditions must have exactly one property specified, a string.")
-		}
-		for name, value := range match {
+		var match map[string]json.RawMessage
+		err := json.Unmarshal(raw, &match)
+		for name, text := range match {
+			value, ok := policyString(text)
+			if err != nil || !ok || len(match) != 1 {
+				break
+			}
 			p.conditions = append(p.conditions, postCondition{field: strings.ToLower(name), value: value})
+			return nil
 		}
-		return nil
+		return invalidPolicy("Invalid Simple-Condition: Simple-Conditions must have exactly one property specified, a string.")
 	}
 	var list []json.RawMessage
 	var op string
@@ -128,15 +131,22 @@ func (p *postPolicy) add(raw json.RawMessage) error {
 	case "content-length-range":
 		return p.addRange(list[1], list[2])
 	case "eq", "starts-with":
-		var field, value string
-		if json.Unmarshal(list[1], &field) != nil || json.Unmarshal(list[2], &value) != nil ||
-			len(field) < 2 || field[0] != '$' {
+		field, ok1 := policyString(list[1])
+		value, ok2 := policyString(list[2])
+		if !ok1 || !ok2 || len(field) < 2 || field[0] != '$' {
 			return invalidPolicy("Invalid Condition: " + op + " takes a field's name that begins with $, and a string.")
 		}
 		p.conditions = append(p.conditions, postCondition{op == "starts-with", strings.ToLower(field[1:]), value})
 		return nil
 	}
 	return invalidPolicy("Invalid Condition: the operation '" + op + "' is unknown.")
+}
+
+// policyString reads a string. A null, which encoding/json takes for an empty one,
+// would let anything begin with it.
+func policyString(raw json.RawMessage) (text string, ok bool) {
+	err := json.Unmarshal(raw, &text)
+	return text, err == nil && raw[0] == '"'
 }
 
 // addRange narrows the range of sizes; numbers may be written as strings.

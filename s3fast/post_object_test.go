@@ -215,6 +215,8 @@ func TestPostObjectRefusals(t *testing.T) {
 		"negative range":      {sign(with([]any{"content-length-range", -1, 3}), key), "400 InvalidPolicyDocument"},
 		"short range":         {sign(with([]any{"content-length-range", 1}), key), "400 InvalidPolicyDocument"},
 		"empty condition":     {sign(with(map[string]string{}), key), "400 InvalidPolicyDocument"},
+		"null prefix":         {sign(with([]any{"starts-with", "$key", nil}), key), "400 InvalidPolicyDocument"},
+		"null match":          {sign(with(map[string]any{"x-amz-meta-a": nil}), key), "400 InvalidPolicyDocument"},
 		"two in one":          {sign(with(map[string]string{"a": "b", "c": "d"}), key), "400 InvalidPolicyDocument"},
 		"odd operation":       {sign(with([]any{"ends-with", "$key", "k"}), key), "400 InvalidPolicyDocument"},
 		"no dollar":           {sign(with([]any{"eq", "key", "k"}), key), "400 InvalidPolicyDocument"},

@@ -385,6 +385,34 @@ func TestEncryptedPartRefusals(t *testing.T) {
 	}
 }
 
+// A completion is held against the upload's key where S3 does.
+func TestEncryptedCompletionRefusals(t *testing.T) {
+	r := newSSERig(t, nil)
+	finish := func(target, id, tag string, header []string) answer {
+		return r.do(call{method: "POST", target: target + "?uploadId=" + id, body: completion("1", tag), header: with(header...)})
+	}
+	checked := append(customer("c"), "x-amz-checksum-algorithm", "CRC64NVME")
+	part := append(customer("c"), "x-amz-checksum-crc64nvme", "Lb1nAmRU5LE=") // of "x"
+	for name, v := range map[string]struct {
+		begin, part, end []string
+		want             string
+	}{
+		"no key":               {customer("c"), customer("c"), nil, "200 "},
+		"the key":              {customer("c"), customer("c"), customer("c"), "200 "},
+		"another key":          {customer("c"), customer("c"), customer("d"), "400 InvalidRequest"},
+		"no key, but checksum": {checked, part, nil, "400 InvalidRequest"},
+		"key, and checksum":    {checked, part, customer("c"), "200 "},
+		"key for SSE-S3":       {[]string{sseHeader, "AES256"}, nil, customer("c"), "400 InvalidRequest"},
+		"key for none":         {nil, nil, customer("c"), "400 InvalidRequest"},
+	} {
+		id := r.begin("/bkt/k", v.begin...)
+		tag := r.want(call{method: "PUT", target: partURL("/bkt/k", id, 1), body: "x", header: with(v.part...)}, "200").header.Get("ETag")
+		if a := finish("/bkt/k", id, tag, v.end); a.String() != v.want {
+			t.Errorf("%s: %s, want %s\n%s", name, a, v.want, a.body)
+		}
+	}
+}
+
 // Copies from every mode to every mode.
 func TestEncryptedCopies(t *testing.T) {
 	r := newSSERig(t, nil)

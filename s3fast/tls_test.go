@@ -72,3 +72,26 @@ func TestTLS(t *testing.T) {
 		t.Errorf("Serve: %v", err)
 	}
 }
+
+// A client that sends all of a large body before it reads still learns why the
+// request was refused: over TLS, too, the connection is not reset under it.
+func TestTLSRefusedBody(t *testing.T) {
+	r := newRig(t, nil)
+	r.bucket("bkt")
+	for _, size := range []int{1 << 20, 12 << 20} {
+		nc := r.dialTLS()
+		body := strings.Repeat("x", size)
+		_, err := io.WriteString(nc, r.head(call{method: "PUT", target: "/absent/k", body: body}))
+		must(t, err)
+		for rest := body; rest != ""; rest = rest[64<<10:] { // slower than the refusal
+			if _, err := io.WriteString(nc, rest[:64<<10]); err != nil {
+				t.Fatalf("%d bytes: cut off after %d: %v", size, size-len(rest), err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if a := r.read(bufio.NewReader(nc), "PUT"); a.status != 404 || !strings.Contains(a.body, "NoSuchBucket") {
+			t.Errorf("%d bytes: %s", size, a)
+		}
+		nc.Close()
+	}
+}

@@ -3,6 +3,7 @@
 # is no part of this repository) against a daemon of its own. Every test must pass
 # but those listed with a reason in conformance.skip; the exit code tells.
 # Arguments go to conformance.py: --all runs the listed ones too, -k NAME selects.
+# ENCRYPTED=1 makes the cluster one that encrypts everything.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -11,7 +12,7 @@ if [ ! -f "${S3TESTS:-}/s3tests/functional/test_s3.py" ]; then
 	exit 2
 fi
 S3TESTS=$(cd "$S3TESTS" && pwd)
-bin=${BIN:-bin} # BIN=/directory: programs built already
+bin=${BIN:-$PWD/bin} # BIN=/directory: programs built already
 [ -n "${BIN:-}" ] || make -s build
 sh tools/install.sh python3
 packages=
@@ -46,16 +47,17 @@ until "$bin/ctl" cluster status >/dev/null 2>&1; do
 	[ $tries -lt 300 ] || { echo "the daemon did not start" >&2 && exit 1; }
 	sleep 0.1
 done
-"$bin/ctl" s3 cluster create default .config_fs --all-servers
+"$bin/ctl" s3 cluster create default .config_fs --all-servers ${ENCRYPTED:+--encrypted}
+for key in conformance-1 conformance-2; do "$bin/ctl" security kms create-key $key; done
 port=$("$bin/ctl" --json cluster status | sed -n 's/.*127\.0\.0\.1:\([0-9]*\)".*/\1/p' | head -n 1)
 
-# The suite wants six users. Here they are of one account: conformance.skip lists
-# the tests that mean them to be strangers.
+# The suite wants six users. Here they are of one account: conformance.skip tells
+# which tests mean them to be strangers. Keys of clients (SSE-C) take HTTPS.
 cat >"$work/s3tests.conf" <<EOC
 [DEFAULT]
 host = 127.0.0.1
 port = $port
-is_secure = False
+is_secure = True
 ssl_verify = False
 [fixtures]
 bucket prefix = conf-{random}-
@@ -72,10 +74,13 @@ email = $user@example.com
 tenant = tenant
 access_key = $user
 secret_key = Sluice-Secret-1
+kms_keyid = conformance-1
+kms_keyid2 = conformance-2
 EOC
 done
 
 unset AWS_CA_BUNDLE REQUESTS_CA_BUNDLE AWS_PROFILE AWS_ENDPOINT_URL AWS_ENDPOINT_URL_S3
 export AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
-export S3TEST_CONF="$work/s3tests.conf" PYTHONDONTWRITEBYTECODE=1
+"$bin/ctl" security tls download "$work/ca.pem" >/dev/null
+export REQUESTS_CA_BUNDLE="$work/ca.pem" SSL_CERT_FILE="$work/ca.pem" CTL="$bin/ctl" S3TEST_CONF="$work/s3tests.conf" PYTHONDONTWRITEBYTECODE=1
 python3 tools/conformance.py "$S3TESTS" "$PWD/tools/conformance.skip" --timeout=120 --tb=short "$@"

@@ -51,8 +51,9 @@ type Simulation struct {
 
 // SimulatedStatement is what one statement contributed.
 type SimulatedStatement struct {
-	Source  string `json:"source"` // identity, narrow, bucket
-	Policy  int    `json:"policy"` // index within the source
+	Source  string `json:"source"`         // identity, narrow, bucket
+	Policy  int    `json:"policy"`         // index within the source
+	Name    string `json:"name,omitempty"` // of an attached policy
 	Index   int    `json:"statement"`
 	Sid     string `json:"sid,omitempty"`
 	Effect  string `json:"effect"`

@@ -144,6 +144,8 @@ type Identity struct {
 	Narrow []*policy.Policy
 	// Expires is when a session or an expiring service account ends; zero: never.
 	Expires time.Time
+	// Issued is when a session began; zero for others.
+	Issued time.Time
 	// Web is who a web identity is; nil for others.
 	Web *WebIdentity
 }

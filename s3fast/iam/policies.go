@@ -20,6 +20,20 @@ func (m *Manager) Policy(name string) (PolicyInfo, error) {
 	return m.info(p), nil
 }
 
+// NamesOf returns the names of policies that an Identity has, in order; that of one
+// that is there no more, or has been replaced meanwhile, is "".
+func (m *Manager) NamesOf(set policy.Set) []string {
+	m.state.RLock()
+	defer m.state.RUnlock()
+	out := make([]string, len(set))
+	m.policies.each(func(p *storedPolicy) {
+		if i := slices.Index(set, p.compiled); i >= 0 {
+			out[i] = p.name
+		}
+	})
+	return out
+}
+
 // Policies lists all policies by name.
 func (m *Manager) Policies() []PolicyInfo {
 	m.state.RLock()

@@ -163,7 +163,7 @@ func (m *Manager) issue(ctx context.Context, c *claims) (Credentials, error) {
 			return Credentials{}, err
 		}
 	}
-	c.expires = c.expires.UTC().Truncate(time.Second)
+	c.expires, c.issued = c.expires.UTC().Truncate(time.Second), m.time()
 	accessKey := randomKey(sessionPrefix)
 	for m.users.get(accessKey) != nil { // a user from before such names were reserved
 		accessKey = randomKey(sessionPrefix)
@@ -258,7 +258,7 @@ func (m *Manager) open(accessKey, token string) (*sessionEntry, error) {
 	e.policyGen = m.policyGen.Load() // before any policy is looked up
 	id := &Identity{
 		Kind: KindSession, Name: c.user, AccessKey: accessKey, Account: c.account, Session: c.session,
-		Principal: policy.Principal{Account: AccountID, ARN: c.arn()}, UserID: c.roleID(), Expires: c.expires,
+		Principal: policy.Principal{Account: AccountID, ARN: c.arn()}, UserID: c.roleID(), Expires: c.expires, Issued: c.issued,
 	}
 	if c.kind == claimsWeb {
 		err = m.openWeb(&c, id)

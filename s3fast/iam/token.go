@@ -51,6 +51,7 @@ import (
 //	  string   audience
 //	  uvarint  number of policies, at most MaxAttached, and their names, each a string
 //	string   inline policy, "" for none
+//	8 bytes  when it was issued, likewise; the first tokens end before it
 const (
 	tokenVersion   = 1
 	tokenOverhead  = 1 + 12 + 16
@@ -71,6 +72,7 @@ const (
 type claims struct {
 	kind    byte
 	expires time.Time
+	issued  time.Time // zero: not told
 	session string
 	inline  []byte // nil: none
 
@@ -106,7 +108,11 @@ func (c *claims) encode() []byte {
 			b = appendString(b, name)
 		}
 	}
-	return appendString(b, string(c.inline))
+	b = appendString(b, string(c.inline))
+	if !c.issued.IsZero() {
+		b = binary.BigEndian.AppendUint64(b, uint64(c.issued.UnixMilli()))
+	}
+	return b
 }
 
 // claimsReader reads claims; after a failure it reads zeros.
@@ -163,6 +169,12 @@ func decodeClaims(b []byte) (c claims, err error) {
 	}
 	if inline := r.string(); inline != "" {
 		c.inline = []byte(inline)
+	}
+	if len(r.b) > 0 {
+		if issued := r.take(8); !r.bad {
+			c.issued = time.UnixMilli(int64(binary.BigEndian.Uint64(issued))).UTC()
+			r.bad = c.issued.IsZero()
+		}
 	}
 	if r.bad || len(r.b) > 0 || len(c.inline) > MaxSessionPolicy || c.account != "" && !isKey(accountPrefix, c.account) {
 		return c, errClaims

@@ -36,6 +36,8 @@ type Context interface {
 type Input struct {
 	// Identity are the policies attached to the user and to its groups.
 	Identity Set
+	// Names are those of Identity, in its order, for Explain; they may be left out.
+	Names []string
 	// Narrow are policies that must each allow as well: a service account's own
 	// and a session's. They never grant by themselves. What a bucket policy grants
 	// a session by its own ARN, or everyone, they limit only by a Deny (but see

@@ -34,6 +34,9 @@
 //  5. Anonymous requests have the bucket policy only, and of it what is granted
 //     to everyone, unless RestrictPublic is set and the policy is public.
 //
+// A decision whose wildcards and variables take too many steps (maxSteps) is an
+// explicit Deny. It takes patterns made for the purpose.
+//
 // # Elements
 //
 // "IAM JSON policy element reference", "Grammar of the IAM JSON policy

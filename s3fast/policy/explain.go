@@ -16,6 +16,7 @@ type Explanation struct {
 type StatementResult struct {
 	Source  string // "identity", "narrow", "bucket"
 	Policy  int    // index within its source
+	Name    string // of an identity policy, where Input.Names tells it
 	Index   int    // of the statement within its policy
 	Sid     string
 	Effect  string // "Allow" or "Deny"
@@ -31,7 +32,11 @@ func Explain(r *Request, in *Input) Explanation {
 	const allowance = -8 * maxSteps
 	x := explainer{r: r, c: lookups{context: r.Context, steps: allowance}}
 	for i, p := range in.Identity {
-		x.policy("identity", i, p)
+		name := ""
+		if i < len(in.Names) {
+			name = in.Names[i]
+		}
+		x.policy("identity", i, name, p)
 	}
 	identity := x.take().decision()
 	if identity == Deny {
@@ -40,12 +45,12 @@ func Explain(r *Request, in *Input) Explanation {
 	}
 	narrow, refuses := true, 0
 	for i, p := range in.Narrow {
-		x.policy("narrow", i, p)
+		x.policy("narrow", i, "", p)
 		if x.take().decision() != Allow && narrow {
 			narrow, refuses = false, i
 		}
 	}
-	x.policy("bucket", 0, in.Bucket)
+	x.policy("bucket", 0, "", in.Bucket)
 	bucket := x.take()
 	if x.denied != nil {
 		return Explanation{Deny, fmt.Sprintf("An explicit deny decides: %s.", x.denied.name()), x.results}
@@ -99,7 +104,7 @@ func (x *explainer) take() grant {
 }
 
 // policy lists a policy's statements.
-func (x *explainer) policy(source string, index int, p *Policy) {
+func (x *explainer) policy(source string, index int, name string, p *Policy) {
 	if p == nil {
 		return
 	}
@@ -107,7 +112,7 @@ func (x *explainer) policy(source string, index int, p *Policy) {
 		s := &p.statements[i]
 		missed, g := s.test(x.r, &x.c)
 		res := StatementResult{
-			Source: source, Policy: index, Index: i, Sid: s.sid, Effect: "Allow",
+			Source: source, Policy: index, Name: name, Index: i, Sid: s.sid, Effect: "Allow",
 			Matched: missed == missNothing, Why: s.why(x.r, &x.c, missed, g),
 		}
 		if s.effect == Deny {
@@ -145,9 +150,11 @@ func (s *StatementResult) name() string {
 		return text + "the bucket policy"
 	case "narrow":
 		return text + fmt.Sprintf("narrowing policy %d", s.Policy)
-	default:
-		return text + fmt.Sprintf("identity policy %d", s.Policy)
 	}
+	if s.Name != "" {
+		return text + "policy " + clip(s.Name)
+	}
+	return text + fmt.Sprintf("identity policy %d", s.Policy)
 }
 
 const whyAccount = "every element matches; it allows the account, which leaves it to identity policies"

@@ -31,8 +31,10 @@ func (t *condition) fixes(variables bool) bool {
 		return t.op.kind == kindIP && t.test.(addresses).narrow()
 	case "s3:dataaccesspointarn":
 		fixed = isFixedAccessPoint
+	case "aws:userid":
+		fixed = isFixedUser
 	case "aws:principalarn", "aws:principalaccount", "aws:principalorgid", "aws:principalorgpaths",
-		"aws:principalservicename", "aws:principalservicenameslist", "aws:userid",
+		"aws:principalservicename", "aws:principalservicenameslist",
 		"aws:sourcearn", "aws:sourcevpc", "aws:sourcevpce", "aws:sourceowner", "aws:sourceaccount",
 		"s3:dataaccesspointaccount", "s3:x-amz-server-side-encryption-aws-kms-key-id":
 	default:
@@ -52,6 +54,10 @@ func (t *condition) fixes(variables bool) bool {
 }
 
 func isFixed(value string) bool { return !strings.ContainsAny(value, "*?") }
+
+// isFixedUser: anonymous requests all have the same aws:userid ("AWS global
+// condition context keys").
+func isFixedUser(value string) bool { return isFixed(value) && !strings.EqualFold(value, "anonymous") }
 
 // isFixedAccessPoint: the access point's name may be a pattern as long as the
 // account is fixed.

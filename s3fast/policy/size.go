@@ -9,10 +9,10 @@ func (p *Policy) Size() int {
 	if p == nil {
 		return 0
 	}
-	n := int(unsafe.Sizeof(*p)) + size(p.keys)
+	n := int(unsafe.Sizeof(*p)) + size(p.keys) + cap(p.statements)*int(unsafe.Sizeof(statement{}))
 	for i := range p.statements {
 		s := &p.statements[i]
-		n += int(unsafe.Sizeof(*s)) + sizeOf(s.actions.patterns) + sizeOf(s.resources.patterns)
+		n += len(s.sid) + sizeOf(s.actions.patterns) + sizeOf(s.resources.patterns)
 		if who := s.principals; who != nil {
 			n += int(unsafe.Sizeof(*who)) + size(who.accounts) + size(who.canonical) + size(who.federated)
 			for _, a := range who.arns {
@@ -43,7 +43,13 @@ func sizeOf(list []pattern) int {
 	return n
 }
 
-func (p *pattern) size() int { return int(unsafe.Sizeof(*p)) + len(p.head) + sizeOfSegments(p.segs) }
+func (p *pattern) size() int {
+	n := int(unsafe.Sizeof(*p)) + len(p.head) + sizeOfSegments(p.segs)
+	if p.head != "" { // it was the first of the segments
+		n += int(unsafe.Sizeof(segment{}))
+	}
+	return n
+}
 
 func sizeOfSegments(segs []segment) int {
 	n := cap(segs) * int(unsafe.Sizeof(segment{}))

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -16,9 +17,9 @@ func TestSize(t *testing.T) {
 		"folded":   doc(`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEqualsIgnoreCase":{"aws:PrincipalArn":[` + strings.Repeat(`"${s3:x-amz-a}",`, 100) + `"*"]}}}`),
 		"numbers":  doc(`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"NumericEquals":{"s3:max-keys":[` + strings.Repeat(`1,`, 400) + `1]}}}`),
 		"ranges":   doc(`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":[` + strings.Repeat(`"::1",`, 400) + `"::1"]}}}`),
-		"ordinary": doc(stmt("Allow", `["s3:Get*","s3:List*"]`, `["arn:aws:s3:::b/*","arn:aws:s3:::b"]`)),
+		"ordinary": doc(slices.Repeat([]string{stmt("Allow", `["s3:Get*","s3:List*"]`, `["arn:aws:s3:::b/*","arn:aws:s3:::b"]`)}, 50)...),
 	} {
-		var keep [100]*Policy
+		var keep [40]*Policy
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)

@@ -98,13 +98,13 @@ type queryAuth uint8
 
 const (
 	queryNone queryAuth = iota
-	queryV2             // AWSAccessKeyId and Signature
+	queryV2             // AWSAccessKeyId or Signature: half of one is malformed, not none
 	queryV4
 )
 
 // detectQuery looks for query authentication without decoding values.
 func detectQuery(raw string) queryAuth {
-	var key, signature bool
+	found := queryNone
 	for raw != "" {
 		var pair string
 		pair, raw, _ = strings.Cut(raw, "&")
@@ -112,16 +112,11 @@ func detectQuery(raw string) queryAuth {
 		switch decodeQuery(name) {
 		case "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature":
 			return queryV4
-		case "AWSAccessKeyId":
-			key = true
-		case "Signature":
-			signature = true
+		case "AWSAccessKeyId", "Signature":
+			found = queryV2
 		}
 	}
-	if key && signature {
-		return queryV2
-	}
-	return queryNone
+	return found
 }
 
 // parsePresigned parses the X-Amz-… parameters of a presigned query. Each

@@ -27,9 +27,10 @@ type VirtualHosted interface {
 	VirtualBucket() string
 }
 
-// isSignedV2 reports whether a query parameter is part of version 2's canonical
-// resource: sub-resources and response overrides.
-func isSignedV2(name string) bool {
+// SignedV2 reports whether a query parameter is part of version 2's canonical
+// resource: sub-resources and response overrides. Whoever holds a URL may add and
+// change others.
+func SignedV2(name string) bool {
 	switch name {
 	case "accelerate", "acl", "analytics", "cors", "delete", "inventory", "lifecycle", "location", "logging",
 		"metrics", "notification", "object-lock", "partNumber", "policy", "replication", "requestPayment",
@@ -154,7 +155,7 @@ func appendQueryV2(b []byte, raw string) []byte {
 		var pair string
 		pair, raw, _ = strings.Cut(raw, "&")
 		name, value, hasValue := strings.Cut(pair, "=")
-		if name = decodeQuery(name); !isSignedV2(name) {
+		if name = decodeQuery(name); !SignedV2(name) {
 			continue
 		}
 		text := name

@@ -254,7 +254,9 @@ func TestPresignedRejections(t *testing.T) {
 		{"unknown key", sub(docKey, "nobody"), ErrUnknownKey},
 		{"host unsigned", sub("host%3B", ""), ErrUnsignedHeaders},
 		{"V2", func(r *fakeRequest) { r.query = "AWSAccessKeyId=a&Signature=b&Expires=1" }, ErrExpired},
-		{"none", func(r *fakeRequest) { r.query = "Signature=b" }, ErrMissing},
+		{"V2 without key", func(r *fakeRequest) { r.query = "Signature=b" }, ErrMalformedQuery},
+		{"V2 without signature", func(r *fakeRequest) { r.query = "AWSAccessKeyId=a" }, ErrMalformedQuery},
+		{"none", func(r *fakeRequest) { r.query = "Expires=1&x-id=GetObject" }, ErrMissing},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := base.clone()

@@ -32,6 +32,24 @@ grep -q PreconditionFailed err
 aws s3api get-object --bucket awscli --key once --range bytes=10-19 range >/dev/null
 tail -c +11 tree/f4096 | head -c 10 | cmp - range
 
+# Encryption: by the server's keys, by a named key, and by one of the client's own.
+said() { aws s3api head-object --bucket awscli --key "$@" --output text; }
+aws s3 cp --no-progress --sse AES256 big s3://awscli/sse
+said sse --query ServerSideEncryption | grep -qx AES256
+aws s3 cp --no-progress --sse aws:kms --sse-kms-key-id alias/clients big s3://awscli/kms
+said kms --query '[ServerSideEncryption, SSEKMSKeyId]' | grep -q 'aws:kms.*clients'
+head -c 32 /dev/urandom >key
+aws s3 cp --no-progress --sse-c AES256 --sse-c-key fileb://key big s3://awscli/ssec
+aws s3 cp --no-progress --sse-c AES256 --sse-c-key fileb://key s3://awscli/ssec big.back
+cmp big big.back
+if aws s3 cp --no-progress s3://awscli/ssec big.back 2>err; then
+	echo "an object was read without the customer's key"
+	exit 1
+fi
+aws s3 cp --no-progress --sse-c-copy-source AES256 --sse-c-copy-source-key fileb://key --sse AES256 \
+	s3://awscli/ssec s3://awscli/sse2
+for key in sse kms sse2; do aws s3 cp --no-progress "s3://awscli/$key" - | cmp - big; done
+
 aws s3 rm --quiet --recursive s3://awscli/
 aws s3 rb s3://awscli
-rm -rf tree tree.back big big.back
+rm -rf tree tree.back big big.back key

@@ -78,6 +78,10 @@ def managed_keys(s3):
                         SSEKMSEncryptionContext="eyJhIjoiYiJ9", BucketKeyEnabled=True)
     assert put["SSEKMSEncryptionContext"] == "eyJhIjoiYiJ9" and put["BucketKeyEnabled"] and put["SSEKMSKeyId"]
     expect("InvalidRequest", s3.get_object, Bucket=BUCKET, Key="s3", **CUSTOMER)
+    for name in ("clients", "alias/clients", "arn:aws:kms:us-east-1:000000000000:key/clients"):
+        put = s3.put_object(Bucket=BUCKET, Key="kms", Body=body, ServerSideEncryption="aws:kms", SSEKMSKeyId=name)
+        assert put["SSEKMSKeyId"].endswith("clients"), put
+        assert s3.get_object(Bucket=BUCKET, Key="kms")["Body"].read() == body
     expect("KMS.NotFoundException", s3.put_object, Bucket=BUCKET, Key="x", Body=b"", ServerSideEncryption="aws:kms",
            SSEKMSKeyId="no-such-key")
 

@@ -20,5 +20,19 @@ diff -r r r.back
 rm "r/a/b/file 7"
 rclone -q sync r s:rclone/r
 [ "$(rclone lsf -R --files-only s:rclone/r | wc -l)" = 40 ]
+
+# By a key of the client's own (SSE-C), in one part and in several.
+ssec() {
+	rclone -q --s3-sse-customer-algorithm AES256 --s3-sse-customer-key 0123456789abcdef0123456789abcdef "$@"
+}
+ssec copy r/big s:rclone/c
+ssec copy "r/a/b/file 39" s:rclone/c
+ssec copy s:rclone/c c.back
+cmp r/big c.back/big
+cmp "r/a/b/file 39" "c.back/file 39"
+if rclone -q --retries 1 cat s:rclone/c/big >/dev/null 2>&1; then
+	echo "an object was read without the customer's key"
+	exit 1
+fi
 rclone -q purge s:rclone
-rm -rf r r.back
+rm -rf r r.back c.back

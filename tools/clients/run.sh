@@ -1,7 +1,7 @@
 #!/bin/sh
 # Round trips of real S3 clients against a daemon of its own: boto3 and the aws
-# CLI over verified HTTPS, rclone, s3cmd and restic. Whatever is stored is read
-# back and compared byte for byte. LONG=1 adds a multi-gigabyte multipart object.
+# CLI over verified HTTPS, rclone, s3cmd, restic and, without credentials, curl.
+# Whatever is stored is read back and compared byte for byte. LONG=1 adds a multi-gigabyte multipart object.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -46,17 +46,18 @@ ctl s3 bucket create mybucket
 ctl user add S3_user S3 Sluice-Secret-1
 ctl s3 policy attach readwrite S3_user
 ctl security tls download "$work/ca.pem"
+ctl security kms create-key clients
 
 port=$(ctl --json cluster status | sed -n 's/.*127\.0\.0\.1:\([0-9]*\)".*/\1/p' | head -n 1)
 export ENDPOINT="https://localhost:$port" PLAIN="http://127.0.0.1:$port" CA="$work/ca.pem" WORK="$work"
 export AWS_ACCESS_KEY_ID=S3_user AWS_SECRET_ACCESS_KEY=Sluice-Secret-1 AWS_DEFAULT_REGION=us-east-1
 export AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
 
-for client in sdk.py access.py encryption.py aws.sh rclone.sh s3cmd.sh restic.sh; do
+for client in sdk.py access.py encryption.py aws.sh rclone.sh s3cmd.sh restic.sh anonymous.sh; do
 	echo "-- $client"
 	case $client in
 	*.py) python3 "tools/clients/$client" ;;
 	*) sh "tools/clients/$client" ;;
 	esac
 done
-echo "7 passed, 0 failed"
+echo "8 passed, 0 failed"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,9 +25,15 @@ func TestCrash(t *testing.T) {
 			t.Fatalf("%v\n%s", err, text)
 		}
 	}
-	o.rounds, o.fullEvery, o.load, o.maxBytes = 3, 2, 1500*time.Millisecond, 160<<20
-	o.printf = t.Logf
-	if err := run(t.Context(), o); err != nil {
-		t.Fatal(err)
+	o.rounds, o.fullEvery, o.load, o.maxBytes = 2, 2, 1500*time.Millisecond, 160<<20
+	for _, encrypted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("encrypted=%v", encrypted), func(t *testing.T) {
+			t.Parallel()
+			o := o
+			o.encrypted, o.printf = encrypted, t.Logf
+			if err := run(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }

@@ -7,7 +7,8 @@
 // It starts sluiced on two directories, lets workers write, overwrite, copy,
 // delete, upload in parts, read and list through signed requests, kills the
 // process at a random moment (now and then again while it recovers), restarts
-// it and compares what it serves with a model.
+// it and compares what it serves with a model. Half of the objects are stored
+// encrypted (SSE-S3); with -encrypted the whole cluster is.
 //
 // Invariants that a run checks:
 //
@@ -20,6 +21,7 @@
 //   - The listing names exactly the model's keys, with sizes and entity tags.
 //   - An upload in progress survives with every acknowledged part; one whose
 //     completion was in flight is either still there or has become the object.
+//   - With -encrypted, no key, user or metadata can be read on the drives.
 //   - The daemon answers within seconds of a restart, its memory stays bounded,
 //     SIGTERM ends it with exit code 0, and when everything is deleted the
 //     drives are as empty as at first.

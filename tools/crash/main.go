@@ -24,6 +24,7 @@ type options struct {
 	maxBytes     int64         // of objects, about
 	maxRSS       int64
 	readyWithin  time.Duration
+	encrypted    bool // the cluster: its metadata and, by default, its objects
 	printf       func(format string, args ...any)
 }
 
@@ -50,6 +51,7 @@ func main() {
 	flag.Int64Var(&o.maxBytes, "max-bytes", o.maxBytes, "bytes of objects, about")
 	flag.Int64Var(&o.maxRSS, "max-rss", o.maxRSS, "bytes of memory the daemon may take")
 	flag.DurationVar(&o.readyWithin, "ready-within", o.readyWithin, "longest start of the daemon")
+	flag.BoolVar(&o.encrypted, "encrypted", o.encrypted, "make the cluster an encrypted one")
 	flag.Parse()
 	if flag.NArg() > 0 || o.rounds < 1 || o.workers < 1 || o.keys < 2 || o.fullEvery < 1 || o.load <= 0 {
 		fmt.Fprintln(os.Stderr, "crash: no arguments, positive numbers and at least 2 keys, please")
@@ -77,7 +79,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err := os.MkdirAll(o.dir+"/state", 0o700); err != nil {
 		return err
 	}
-	n, err := newNode(o.sluiced, o.ctl, o.dir)
+	n, err := newNode(o.sluiced, o.ctl, o.dir, o.encrypted)
 	if err != nil {
 		return err
 	}

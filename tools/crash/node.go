@@ -29,6 +29,7 @@ type node struct {
 	sluiced, ctlPath string
 	dir              string // drives, state and log
 	addr             string // 127.0.0.1:PORT, the same for every start
+	encrypted        bool   // the cluster that setUp creates
 
 	cmd  *exec.Cmd
 	log  *os.File
@@ -36,12 +37,12 @@ type node struct {
 	exit error         // its result, after gone
 }
 
-func newNode(sluiced, ctl, dir string) (*node, error) {
+func newNode(sluiced, ctl, dir string, encrypted bool) (*node, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	n := &node{sluiced: sluiced, ctlPath: ctl, dir: dir, addr: ln.Addr().String()}
+	n := &node{sluiced: sluiced, ctlPath: ctl, dir: dir, addr: ln.Addr().String(), encrypted: encrypted}
 	if err := ln.Close(); err != nil {
 		return nil, err
 	}
@@ -161,8 +162,12 @@ func (n *node) ctl(args ...string) ([]byte, error) {
 
 // setUp creates what requests need: cluster, bucket, user, policy.
 func (n *node) setUp() error {
+	create := []string{"s3", "cluster", "create", "default", ".config_fs", "--all-servers"}
+	if n.encrypted {
+		create = append(create, "--encrypted")
+	}
 	for _, args := range [][]string{
-		{"s3", "cluster", "create", "default", ".config_fs", "--all-servers"},
+		create,
 		{"s3", "bucket", "create", bucket},
 		{"user", "add", accessKey, "S3", secretKey},
 		{"s3", "policy", "attach", "readwrite", accessKey},

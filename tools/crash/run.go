@@ -209,6 +209,9 @@ func (t *tester) finish(ctx context.Context) error {
 	if _, err := t.verify(true); err != nil {
 		return fmt.Errorf("after an orderly stop: %w", err)
 	}
+	if err := t.searchDrives(); err != nil {
+		return err
+	}
 	if err := t.deleteAll(); err != nil {
 		return err
 	}

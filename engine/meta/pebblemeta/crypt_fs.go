@@ -1,6 +1,7 @@
 package pebblemeta
 
 import (
+	"errors"
 	"io"
 	"os"
 	"sync"
@@ -96,10 +97,10 @@ func (c *cryptFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteC
 	key := c.key.Load()
 	if key != nil {
 		was, err := c.kindOf(oldname, key)
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrBadHeader) { // nobody needs what it held
 			return nil, err
 		}
-		if was != kindEncrypted {
+		if err != nil || was != kindEncrypted {
 			if err := c.FS.Remove(oldname); err != nil {
 				return nil, err
 			}

@@ -151,6 +151,40 @@ func TestReuse(t *testing.T) {
 	}
 }
 
+// TestReuseDamaged: damage of a log that holds nothing any more does not end the
+// service.
+func TestReuseDamaged(t *testing.T) {
+	mem := vfs.NewMem()
+	fs := newCryptFS(mem, newStoreKey(&testKey))
+	f, err := fs.Create("1.log", vfs.WriteCategoryUnspecified)
+	if err == nil {
+		_, err = f.Write([]byte("old record"))
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	raw := readAll(t, mem, "1.log")
+	raw[headerMACed] ^= 1
+	f, err = mem.Create("1.log", vfs.WriteCategoryUnspecified)
+	if err == nil {
+		_, err = f.Write(raw)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	f, err = fs.ReuseForWrite("1.log", "2.log", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write([]byte("new"))
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if got := readAll(t, fs, "2.log"); string(got) != "new" {
+		t.Errorf("reads %q", got)
+	}
+}
+
 func TestWhatIsNotSupported(t *testing.T) {
 	fs := newCryptFS(vfs.NewMem(), newStoreKey(&testKey))
 	w, err := fs.Create("1.sst", vfs.WriteCategoryUnspecified)

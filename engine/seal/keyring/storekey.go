@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -73,6 +74,12 @@ func (k StoreKey) Backend() string { return k.doc.Backend }
 
 // KMSKey is the name of the key that the store's key is wrapped by.
 func (k StoreKey) KMSKey() string { return k.doc.KMSKey }
+
+// Equal tells whether two are the same key, wrapped in the same way.
+func (k StoreKey) Equal(o StoreKey) bool {
+	a, b := &k.doc, &o.doc
+	return a.ID == b.ID && a.Backend == b.Backend && a.KMSKey == b.KMSKey && bytes.Equal(a.Wrapped, b.Wrapped)
+}
 
 func (k StoreKey) service(backends []Backend) kms.KMS {
 	i := slices.IndexFunc(backends, func(b Backend) bool { return b.ID == k.doc.Backend })

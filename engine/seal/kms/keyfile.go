@@ -50,6 +50,9 @@ type kek struct {
 	key     [32]byte
 }
 
+// Format keeps the key out of logs and messages, whatever the verb.
+func (k kek) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "[version %d]", k.version) }
+
 // versions of one key, ascending.
 type versions []kek
 
@@ -61,6 +64,14 @@ func (v versions) find(version uint32) *kek {
 		return nil
 	}
 	return &v[i]
+}
+
+// newest is the greatest version, 0 when there is none.
+func (v versions) newest() uint32 {
+	if len(v) == 0 {
+		return 0
+	}
+	return v[len(v)-1].version
 }
 
 // keySet is the contents of a key file.

@@ -41,9 +41,20 @@ type Local struct {
 
 	mu   sync.RWMutex
 	keys keySet
+	// lost has, by name, the newest version that something was wrapped by and that
+	// keys does not hold: an older copy of the file was put back. Its number is not
+	// given to another key, which would be in the way of the right one.
+	lost map[string]uint32
 }
 
+// maxLost bounds how many versions a file may be behind for that: the number that
+// a damaged box tells is not to be believed.
+const maxLost = 1000
+
 var _ KMS = (*Local)(nil)
+
+// Format keeps the keys out of logs and messages, whatever the verb.
+func (l *Local) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "[keys of %s]", l.path) }
 
 // OpenLocal reads the key file at path. name is the default key. With create, a
 // file that is absent is made and a default key that it does not have is added.
@@ -53,7 +64,7 @@ func OpenLocal(path, name string, create bool) (*Local, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
-	l := &Local{path: path, name: name}
+	l := &Local{path: path, name: name, lost: map[string]uint32{}}
 	keys, err := readKeyFile(path)
 	absent := errors.Is(err, fs.ErrNotExist)
 	switch {
@@ -98,25 +109,35 @@ func (l *Local) Wrap(_ context.Context, name string, plain, aad []byte) ([]byte,
 
 // Unwrap implements KMS.
 func (l *Local) Unwrap(_ context.Context, name string, wrapped, aad []byte) ([]byte, error) {
-	l.mu.RLock()
-	versions := l.keys[name]
-	l.mu.RUnlock()
-	if len(versions) == 0 {
-		return nil, l.noKey(name)
-	}
 	if len(wrapped) < localBox || len(wrapped) > localBox+maxPlain || wrapped[0] != localFormat {
 		return nil, ErrUnwrap
 	}
 	head, box := wrapped[:localHead], wrapped[localHead:]
-	v := versions.find(binary.BigEndian.Uint32(head[1:]))
+	version := binary.BigEndian.Uint32(head[1:])
+	l.mu.RLock()
+	v := l.keys[name].find(version)
+	l.mu.RUnlock()
 	if v == nil {
-		return nil, fmt.Errorf("%w: version %d of %q is not in %s", ErrNoKey, binary.BigEndian.Uint32(head[1:]), name, l.path)
+		return nil, l.missing(name, version)
 	}
 	plain, err := gcm(&v.key).Open(nil, nil, box, localAAD(head, name, aad))
 	if err != nil {
 		return nil, fmt.Errorf("%w (key %q of %s)", ErrUnwrap, name, l.path)
 	}
 	return plain, nil
+}
+
+// missing notes and tells that a version is not in the file.
+func (l *Local) missing(name string, version uint32) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if int64(version)-int64(l.keys[name].newest()) <= maxLost {
+		l.lost[name] = max(l.lost[name], version)
+	}
+	return fmt.Errorf("%w: version %d of %q is not in %s", ErrNoKey, version, name, l.path)
 }
 
 // Rewrap implements KMS.
@@ -159,13 +180,11 @@ func (l *Local) add(name string, first bool) (int, error) {
 	case !first && len(old) == 0:
 		return 0, l.noKey(name)
 	}
-	next := kek{version: 1}
-	if len(old) > 0 {
-		if old[len(old)-1].version == maxVersion {
-			return 0, errors.New("kms: the key has no further versions")
-		}
-		next.version = old[len(old)-1].version + 1
+	last := max(old.newest(), l.lost[name])
+	if last == maxVersion {
+		return 0, errors.New("kms: the key has no further versions")
 	}
+	next := kek{version: last + 1}
 	rand.Read(next.key[:]) // never fails
 	keys[name] = append(old, next)
 	text := keys.format()

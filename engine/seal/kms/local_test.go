@@ -244,3 +244,101 @@ func FuzzUnwrap(f *testing.F) {
 		}
 	})
 }
+
+// TestKeysAreNotPrinted prints what holds keys.
+func TestKeysAreNotPrinted(t *testing.T) {
+	l, err := OpenLocal(filepath.Join(t.TempDir(), "k"), "a", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := l.keys["a"][0].key
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+		for _, v := range []any{l, *l.keys["a"].find(1), l.keys} {
+			s := fmt.Sprintf(format, v)
+			if strings.Contains(s, fmt.Sprintf("%x", key[:4])) || strings.Contains(s, fmt.Sprintf("%d %d %d", key[0], key[1], key[2])) ||
+				strings.Contains(s, fmt.Sprintf("0x%x, 0x%x, 0x%x", key[0], key[1], key[2])) {
+				t.Errorf("%s of %T tells the key", format, v)
+			}
+		}
+	}
+}
+
+// TestLocalOlderFile puts an older key file back: versions that something was
+// wrapped by are missed, and no new key takes their numbers, so that the two files
+// can be put together.
+func TestLocalOlderFile(t *testing.T) {
+	ctx, plain, aad := context.Background(), make([]byte, 32), []byte("use")
+	path := filepath.Join(t.TempDir(), "keys")
+	open := func() *Local {
+		t.Helper()
+		l, err := OpenLocal(path, "a", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	l := open()
+	older, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Rotate(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Create(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	boxes := map[string][]byte{}
+	wrap := func(l *Local, id, name string) {
+		t.Helper()
+		if boxes[id], err = l.Wrap(ctx, name, plain, aad); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wrap(l, "a2", "a")
+	wrap(l, "b1", "b")
+	newer, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, older, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	l = open()
+	for _, id := range []string{"a2", "b1"} {
+		if _, err := l.Unwrap(ctx, id[:1], boxes[id], aad); !errors.Is(err, ErrNoKey) {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	far := bytes.Clone(boxes["a2"])
+	copy(far[1:], "\xff\xff\xff\xff") // damaged
+	if _, err := l.Unwrap(ctx, "a", far, aad); !errors.Is(err, ErrNoKey) {
+		t.Errorf("a version far ahead: %v", err)
+	}
+	if v, err := l.Rotate(ctx, "a"); err != nil || v != 3 {
+		t.Errorf("rotated to version %d, %v", v, err)
+	}
+	if err := l.Create(ctx, "b"); err != nil {
+		t.Fatal(err)
+	}
+	wrap(l, "a3", "a")
+	wrap(l, "b2", "b")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(newer) {
+		if !bytes.Contains(text, line) {
+			text = append(text, line...)
+		}
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l = open()
+	for id, box := range boxes {
+		if got, err := l.Unwrap(ctx, id[:1], box, aad); err != nil || !bytes.Equal(got, plain) {
+			t.Errorf("%s from both files: %v", id, err)
+		}
+	}
+}

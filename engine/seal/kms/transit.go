@@ -136,13 +136,14 @@ func readRoots(file string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// checkRedirect keeps the token, which net/http sends along, off the open wire.
+// checkRedirect keeps the token and keys, which net/http sends along, off the open
+// wire: also a server on the loopback interface may send on to another host.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
 		return errors.New("too many redirects")
 	}
-	if via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
-		return errors.New("redirect from https to http")
+	if req.URL.Scheme != "https" && (via[0].URL.Scheme == "https" || !loopback(req.URL.Hostname())) {
+		return fmt.Errorf("redirect from %s to http", via[0].URL.Scheme)
 	}
 	return nil
 }

@@ -244,4 +244,13 @@ func TestTransitOddAnswers(t *testing.T) {
 	if st := k.Status(ctx); !strings.Contains(st.Error, "redirect from https to http") {
 		t.Errorf("redirect into the open: %+v", st)
 	}
+	// What is plain on the loopback interface must not leave it.
+	plain := httptest.NewServer(http.RedirectHandler("http://192.0.2.1:1/", http.StatusTemporaryRedirect))
+	defer plain.Close()
+	if k, err = kms.NewTransit(kms.TransitConfig{Address: plain.URL, Key: "k", Token: "secret"}); err != nil {
+		t.Fatal(err)
+	}
+	if st := k.Status(ctx); !strings.Contains(st.Error, "redirect from http to http") {
+		t.Errorf("redirect off this machine: %+v", st)
+	}
 }
