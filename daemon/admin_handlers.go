@@ -33,7 +33,7 @@ func adminStatus(d *daemon, r *http.Request) (any, error) {
 		MetaBytes: st.MetaBytes,
 		Garbage:   st.Garbage,
 		Buckets:   len(buckets),
-		Users:     len(d.iam.Users()),
+		Users:     d.iam.CountUsers(),
 		Warnings:  d.warnings(time.Now()),
 	}
 	if d.audit.hook.Enabled() {

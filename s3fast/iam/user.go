@@ -16,6 +16,9 @@ func (m *Manager) User(name string) (User, error) {
 	return u.view(), nil
 }
 
+// CountUsers is the number of users.
+func (m *Manager) CountUsers() int { return int(m.users.count.Load()) }
+
 // Users lists users by name.
 func (m *Manager) Users() []User {
 	out := make([]User, 0, m.users.count.Load())
