@@ -33,6 +33,7 @@ func (a *app) bucketCreate() *cobra.Command {
 	}, "add")
 	cmd.Flags().StringVar(&in.Policy, "policy", "none", "anonymous access: none, download, upload or public")
 	cmd.Flags().BoolVar(&in.Encrypted, "encrypted", false, "encrypt objects by default")
+	a.completeFlag(cmd, "policy", presetNames)
 	return cmd
 }
 

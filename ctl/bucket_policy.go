@@ -15,6 +15,8 @@ import (
 // presets are the bucket policies that have a name.
 func presets() []string { return []string{"none", "download", "upload", "public"} }
 
+func presetNames(context.Context) ([]string, error) { return presets(), nil }
+
 func checkPreset(name string) error {
 	if !slices.Contains(presets(), name) {
 		return usageError{fmt.Errorf("%q is no bucket policy: one of %s; a document of your own is set by set-custom", name, strings.Join(presets(), ", "))}
@@ -45,7 +47,7 @@ func (a *app) bucketPolicySet() *cobra.Command {
 		"  upload    write objects, in one request or in parts, and delete them\n" +
 		"  public    both\n" +
 		"It takes the place of the bucket's policy document."
-	cmd.ValidArgsFunction = a.completeEach(a.bucketNames, func(context.Context) ([]string, error) { return presets(), nil })
+	cmd.ValidArgsFunction = a.completeEach(a.bucketNames, presetNames)
 	return cmd
 }
 

@@ -54,6 +54,8 @@ func (a *app) stsAssumeRole() *cobra.Command {
 	cmd.Flags().StringVar(&life, "duration", "1h", "how long they last, 15m to 1w")
 	cmd.Flags().StringVar(&policyFile, "policy-file", "", "narrow them by the policy in this `FILE` (-: standard input)")
 	cmd.Flags().StringVar(&in.Session, "session-name", "", "name of the session, for policies and the audit log")
+	// WEKA's form gives the secret, too. Who may use the admin socket needs none.
+	cmd.Flags().String("secret-key", "", "not needed, and not looked at")
 	a.completeFlag(cmd, "access-key", a.userNames)
 	return cmd
 }

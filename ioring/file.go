@@ -159,14 +159,11 @@ func (f *file) setAlign(st *unix.Statx_t) {
 	}
 }
 
-// lock takes an exclusive flock. On a block device it tries for a moment,
-// since udev holds a shared one while it probes.
+// lock takes an exclusive flock. It tries for a second: udev holds a shared one of
+// a block device while it probes, and the kernel ends the io_uring of a process that
+// was killed, with its operations and their hold on the file, only after it is gone.
 func (f *file) lock() error {
-	tries := 1
-	if f.block {
-		tries = 20
-	}
-	for {
+	for tries := 20; ; {
 		err := unix.Flock(f.fd, unix.LOCK_EX|unix.LOCK_NB)
 		if err == unix.EINTR {
 			continue

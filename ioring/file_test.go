@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,6 +82,26 @@ func TestLock(t *testing.T) {
 		if err := dev.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestLockWaits: a hold that ends soon, as that of a killed process does, is waited
+// for.
+func TestLockWaits(t *testing.T) {
+	a := newTestArena(t, 8<<20)
+	path := filepath.Join(t.TempDir(), "drive")
+	first, err := Open(path, a, Options{CPU: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	time.AfterFunc(150*time.Millisecond, func() { ended <- first.Close() })
+	second, err := Open(path, a, Options{CPU: -1})
+	if err == nil {
+		err = second.Close()
+	}
+	if err := errors.Join(err, <-ended); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -30,7 +30,7 @@ ssec copy "r/a/b/file 39" s:rclone/c
 ssec copy s:rclone/c c.back
 cmp r/big c.back/big
 cmp "r/a/b/file 39" "c.back/file 39"
-if rclone -q --retries 1 cat s:rclone/c/big >/dev/null 2>&1; then
+if rclone -q --retries 1 cat s:rclone/c/big 2>/dev/null | cmp -s - r/big; then
 	echo "an object was read without the customer's key"
 	exit 1
 fi
