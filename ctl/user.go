@@ -123,3 +123,47 @@ func (a *app) userNames(ctx context.Context) ([]string, error) {
 	}
 	return names, err
 }
+
+func (a *app) userShow() *cobra.Command {
+	cmd := leaf("show NAME", "Show a user", 1, 1, func(cmd *cobra.Command, args []string) error {
+		u, err := a.client().User(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		return a.show(u, func(w io.Writer) {
+			row(w, "Name:", u.Name)
+			row(w, "Role:", u.Role)
+			row(w, "State:", state(!u.Disabled))
+			row(w, "Policies:", strings.Join(u.Policies, ","))
+			row(w, "Groups:", strings.Join(u.Groups, ","))
+			row(w, "Created:", u.Created.Format(time.RFC3339))
+			row(w, "Modified:", u.Modified.Format(time.RFC3339))
+		})
+	})
+	cmd.ValidArgsFunction = a.complete(0, a.userNames)
+	return cmd
+}
+
+func state(enabled bool) string {
+	if enabled {
+		return "enabled"
+	}
+	return "disabled"
+}
+
+// userEnable makes "enable" and "disable".
+func (a *app) userEnable(enabled bool) *cobra.Command {
+	use, short := "enable NAME", "Let a disabled user in again"
+	if !enabled {
+		use, short = "disable NAME", "Shut a user out, with its keys, service accounts and sessions"
+	}
+	cmd := leaf(use, short, 1, 1, func(cmd *cobra.Command, args []string) error {
+		u, err := a.client().EnableUser(cmd.Context(), args[0], enabled)
+		if err != nil {
+			return err
+		}
+		return a.show(u, func(w io.Writer) { fmt.Fprintf(w, "User %s %s\n", u.Name, state(enabled)) })
+	})
+	cmd.ValidArgsFunction = a.complete(0, a.userNames)
+	return cmd
+}
