@@ -231,7 +231,7 @@ func FuzzParseKeys(f *testing.F) {
 }
 
 func FuzzUnwrap(f *testing.F) {
-	l := &Local{name: "k", keys: keySet{"k": {{1, [32]byte{1}}}}}
+	l := &Local{name: "k", keys: keySet{"k": {{1, [32]byte{1}}}}, lost: map[string]uint32{}}
 	box, err := l.Wrap(context.Background(), "k", []byte("plain"), []byte("a"))
 	if err != nil {
 		f.Fatal(err)
