@@ -2,6 +2,7 @@ package s3fast
 
 import (
 	"github.com/sluicehq/sluice/engine"
+	"github.com/sluicehq/sluice/s3fast/iam"
 	"github.com/sluicehq/sluice/s3fast/policy"
 	"github.com/sluicehq/sluice/s3fast/s3err"
 )
@@ -10,7 +11,7 @@ import (
 // x-amz-expected-bucket-owner; ownerID is its canonical id, and the owner of
 // every bucket and object.
 const (
-	accountID = "000000000000"
+	accountID = iam.AccountID
 	ownerID   = "5c1c3d0a2be8a4c1b2d0f6a7c5e0d9f14b8f3e6a7d2c1b0a9f8e7d6c5b4a3928"
 )
 
