@@ -125,21 +125,7 @@ func saveKMSConfig(stateDir string, c kmsConfig) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(stateDir, ".kms-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(text, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(stateDir, kmsFile))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncDir(stateDir)
+	return writeFileSync(filepath.Join(stateDir, kmsFile), append(text, '\n'), 0o600)
 }
 
 // open makes the backend. A local one reads its file at the first use; fresh lets
