@@ -9,8 +9,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
+
+	"github.com/sluicehq/sluice/engine/seal/atomicfile"
 )
 
 // Format of the key file: text; lines that are empty or begin with "#" are
@@ -105,37 +106,12 @@ func formatKey(raw [32]byte) []byte {
 	return []byte(keyComment + keyPrefix + hex.EncodeToString(raw[:]) + "\n")
 }
 
-// createFile writes a whole, synced file under a name of its own and then links
-// it to path: path is never seen empty or half written, and link, unlike rename,
-// fails if path exists. Then another process was first, which is no error.
-func createFile(path string) (err error) {
+// createFile makes a key file. That another process was first is no error.
+func createFile(path string) error {
 	var raw [32]byte
 	if _, err := rand.Read(raw[:]); err != nil {
 		return err
 	}
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".sluice-key-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(f.Name()), syncDir(dir)) }()
-	_, err = f.Write(formatKey(raw))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err = os.Link(f.Name(), path); errors.Is(err, fs.ErrExist) {
-		err = nil
-	}
+	_, err := atomicfile.Create(path, formatKey(raw))
 	return err
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sluicehq/sluice/engine/seal/atomicfile"
 	"github.com/sluicehq/sluice/engine/seal/kms"
 )
 
@@ -147,7 +147,7 @@ func decodeStoreKey(text []byte) (StoreKey, error) {
 
 // Write puts the file in dir, in place of one that is there. It is on disk, its
 // directory entry included, when Write returns nil; until then the old one is.
-func (k StoreKey) Write(dir string) (err error) {
+func (k StoreKey) Write(dir string) error {
 	text, err := json.Marshal(k.doc)
 	if err != nil {
 		return err
@@ -155,23 +155,8 @@ func (k StoreKey) Write(dir string) (err error) {
 	if _, err := decodeStoreKey(text); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, "."+StoreKeyFile+"-*") // mode 0600
-	if err != nil {
+	if err := atomicfile.Replace(filepath.Join(dir, StoreKeyFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("keyring: %w", err)
 	}
-	_, err = f.Write(append(text, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, StoreKeyFile))
-	}
-	if err != nil {
-		return fmt.Errorf("keyring: %w", errors.Join(err, os.Remove(f.Name())))
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("keyring: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/sluicehq/sluice/engine/seal/atomicfile"
 )
 
 // Format of the key file: text, lines ending in "\n". Lines that are empty or
@@ -192,30 +194,16 @@ func readKeyFile(path string) (keySet, error) {
 // writeFile puts a whole, synced file of mode 0600 in path's place, or, with
 // fresh, makes one: then it fails with fs.ErrExist where there is one by now.
 // Its directory entry is durable when it returns nil.
-func writeFile(path string, text []byte, fresh bool) (err error) {
+func writeFile(path string, text []byte, fresh bool) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target // the link stays
 	}
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".sluice-kek-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := os.Remove(f.Name()); e != nil && !errors.Is(e, fs.ErrNotExist) {
-			err = errors.Join(err, e)
-		}
-		err = errors.Join(err, syncDir(dir))
-	}()
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
 	if fresh {
-		return os.Link(f.Name(), path) // unlike Rename, fails if path exists
+		made, err := atomicfile.Create(path, text)
+		if err == nil && !made {
+			err = fs.ErrExist
+		}
+		return err
 	}
-	return os.Rename(f.Name(), path)
+	return atomicfile.Replace(path, text)
 }

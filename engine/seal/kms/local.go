@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"sync"
 )
 
@@ -263,13 +262,4 @@ func gcm(key *[32]byte) cipher.AEAD {
 		panic("kms: " + err.Error()) // fails for other block sizes only
 	}
 	return aead
-}
-
-// syncDir makes names in dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
