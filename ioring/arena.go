@@ -13,6 +13,8 @@ import (
 const (
 	// SmallBuffer is the size in bytes of a small buffer: 4 KiB + 128 KiB.
 	SmallBuffer = 4<<10 + 128<<10
+	// MediumBuffer is the size in bytes of a medium buffer: 4 KiB + 512 KiB.
+	MediumBuffer = 4<<10 + 512<<10
 	// LargeBuffer is the size in bytes of a large buffer: 4 KiB + 1 MiB.
 	LargeBuffer = 4<<10 + 1<<20
 )

@@ -39,7 +39,8 @@ func TestArenaClasses(t *testing.T) {
 	a := newTestArena(t, 8<<20)
 	for _, c := range []struct{ ask, want int }{
 		{0, SmallBuffer}, {1, SmallBuffer}, {SmallBuffer, SmallBuffer},
-		{SmallBuffer + 1, LargeBuffer}, {LargeBuffer, LargeBuffer},
+		{SmallBuffer + 1, MediumBuffer}, {MediumBuffer, MediumBuffer},
+		{MediumBuffer + 1, LargeBuffer}, {LargeBuffer, LargeBuffer},
 	} {
 		b := mustTryGet(t, a, c.ask)
 		if len(b.Bytes()) != c.want || cap(b.Bytes()) != c.want {
@@ -67,7 +68,7 @@ func TestArenaClasses(t *testing.T) {
 }
 
 func TestArenaChunksAreAligned(t *testing.T) {
-	for _, c := range []class{small, large} {
+	for _, c := range []class{small, medium, large} {
 		ch, err := newChunk(c, 3, unregistered)
 		if err != nil {
 			t.Fatal(err)

@@ -21,6 +21,8 @@ var (
 	ErrInvalid = errors.New("ioring: invalid operation")
 	// ErrInUse: another process, or another Device of this one, has the drive.
 	ErrInUse = errors.New("ioring: drive is in use")
+	// ErrHung: Close gave up waiting for operations that the drive does not answer.
+	ErrHung = errors.New("ioring: the drive does not answer")
 )
 
 // Code is what an Op asks of a device.
@@ -44,18 +46,31 @@ type Op struct {
 	Buf    *Buffer // nil for OpSync
 	Lo, Hi int     // byte range of Buf to transfer
 	Off    int64   // device byte offset
+	Owner  Owner   // if not nil, takes the outcome in place of Wait
 
 	done chan error // capacity 1, made by Submit on first use
+}
+
+// Owner is told of the outcome of its operations.
+type Owner interface {
+	// OpDone takes the outcome of op, which is the owner's again from then on. It
+	// runs on the device's goroutine, or within Submit, and must not block.
+	OpDone(op *Op, err error)
 }
 
 // Wait blocks until the operation is complete and returns its error. It is not
 // cancellable: the buffer belongs to the kernel until then.
 func (op *Op) Wait() error { return <-op.done }
 
-// Complete delivers err to Wait. Only Device implementations call it. It
-// panics when an earlier outcome was never waited for, for the submitter then
-// broke the contract and a blocked worker loop would be the alternative.
+// Complete delivers err to Wait, or to the owner. Only Device implementations
+// call it. It panics when an earlier outcome was never waited for, for the
+// submitter then broke the contract and a blocked worker loop would be the
+// alternative.
 func (op *Op) Complete(err error) {
+	if op.Owner != nil {
+		op.Owner.OpDone(op, err)
+		return
+	}
 	select {
 	case op.done <- err:
 	default:
@@ -65,7 +80,7 @@ func (op *Op) Complete(err error) {
 
 // Prepare readies op for submission. Only Device implementations call it.
 func (op *Op) Prepare() {
-	if op.done == nil {
+	if op.done == nil && op.Owner == nil {
 		op.done = make(chan error, 1)
 	}
 }
@@ -117,6 +132,13 @@ type Device interface {
 	// op, refusals included, comes from its Wait. Ops are not ordered among
 	// one another: wait for a write before submitting the sync that covers it.
 	Submit(ops ...*Op)
+	// Abort gives the device up: submits that wait for room, and all later ones
+	// and calls of Grow, fail at once with err. Operations in flight are
+	// unaffected: a drive that hangs keeps their buffers. Only the first call
+	// counts.
+	Abort(err error)
+	// Depth is the number of operations that Submit takes without blocking.
+	Depth() int
 	// Align is the alignment, in bytes, of offsets, lengths and memory: a power
 	// of two between 512 and 65,536, from STATX_DIOALIGN where known.
 	Align() int
@@ -129,7 +151,9 @@ type Device interface {
 	Limit() (int64, error)
 	// Stats returns counters since the device was opened.
 	Stats() Stats
-	// Close waits for operations in flight and releases the device.
+	// Close waits for operations in flight and releases the device. Of a device
+	// that was aborted it waits a second at most, then returns ErrHung: the device
+	// is released once the last operation is answered, if ever.
 	Close() error
 }
 

@@ -3,7 +3,10 @@ package ioring_test
 import (
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sluicehq/sluice/ioring"
 	"github.com/sluicehq/sluice/ioring/devicetest"
@@ -21,10 +24,12 @@ func ringOrSkip(t testing.TB) {
 	}
 }
 
-func maker(mode ioring.Mode, dir func(t *testing.T) string) devicetest.Maker {
+func maker(mode ioring.Mode, cpu int, alone bool, dir func(t *testing.T) string) devicetest.Maker {
 	return func(t *testing.T, arena *ioring.Arena, depth int) ioring.Device {
 		t.Helper()
-		dev, err := ioring.Open(filepath.Join(dir(t), "drive"), arena, ioring.Options{Mode: mode, Depth: depth, CPU: -1})
+		opts := ioring.Options{Mode: mode, Depth: depth, CPU: cpu, Alone: new(atomic.Bool)}
+		opts.Alone.Store(alone)
+		dev, err := ioring.Open(filepath.Join(dir(t), "drive"), arena, opts)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,10 +42,30 @@ func onDisk(t *testing.T) string { return t.TempDir() }
 
 func TestRing(t *testing.T) {
 	ringOrSkip(t)
-	devicetest.Run(t, maker(ioring.ModeRing, onDisk))
+	devicetest.Run(t, maker(ioring.ModeRing, -1, false, onDisk))
 }
 
-func TestPread(t *testing.T) { devicetest.Run(t, maker(ioring.ModePread, onDisk)) }
+// TestRingAlone has no thread that only submits.
+func TestRingAlone(t *testing.T) {
+	ringOrSkip(t)
+	devicetest.Run(t, maker(ioring.ModeRing, -1, true, onDisk))
+}
+
+// TestRingPinned has the loop on a CPU of its own.
+func TestRingPinned(t *testing.T) {
+	ringOrSkip(t)
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		t.Fatal(err)
+	}
+	cpu := 0
+	for !set.IsSet(cpu) {
+		cpu++
+	}
+	devicetest.Run(t, maker(ioring.ModeRing, cpu, false, onDisk))
+}
+
+func TestPread(t *testing.T) { devicetest.Run(t, maker(ioring.ModePread, -1, false, onDisk)) }
 
 // onTmpfs returns a directory in memory, where direct I/O means little.
 func onTmpfs(t *testing.T) string {
@@ -55,7 +80,7 @@ func onTmpfs(t *testing.T) string {
 
 func TestRingOnTmpfs(t *testing.T) {
 	ringOrSkip(t)
-	devicetest.Run(t, maker(ioring.ModeRing, onTmpfs))
+	devicetest.Run(t, maker(ioring.ModeRing, -1, false, onTmpfs))
 }
 
-func TestPreadOnTmpfs(t *testing.T) { devicetest.Run(t, maker(ioring.ModePread, onTmpfs)) }
+func TestPreadOnTmpfs(t *testing.T) { devicetest.Run(t, maker(ioring.ModePread, -1, false, onTmpfs)) }

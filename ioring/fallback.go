@@ -1,7 +1,6 @@
 package ioring
 
 import (
-	"fmt"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -18,9 +17,7 @@ type pread struct {
 	syncing bool
 	waiting []*Op // syncs that arrived since the running fdatasync began
 
-	running   sync.WaitGroup
-	closeOnce sync.Once
-	closeErr  error
+	running sync.WaitGroup
 }
 
 func newPread(f *file, depth int) *pread {
@@ -32,12 +29,17 @@ func (p *pread) Submit(ops ...*Op) {
 	for _, op := range ops {
 		op.Prepare()
 		if err := op.Check(p.align, p.size.Load()); err != nil {
-			p.finish(op, err)
+			p.finishOp(op, err)
 			continue
 		}
-		p.tokens <- struct{}{}
-		if !p.enter() {
-			p.finish(op, ErrClosed)
+		select {
+		case p.tokens <- struct{}{}:
+		case <-p.aborted:
+			p.finishOp(op, p.cause)
+			continue
+		}
+		if err := p.enter(); err != nil {
+			p.finishOp(op, err)
 			<-p.tokens
 			continue
 		}
@@ -47,54 +49,39 @@ func (p *pread) Submit(ops ...*Op) {
 		}
 		go func() {
 			err := p.refusal(op)
+			call := unix.Pread
+			if op.Code == OpWrite {
+				call = unix.Pwrite
+			}
 			if err == nil {
-				err = p.transfer(op)
+				err = p.transfer(op, call)
 			}
 			p.leave(op, err)
 		}()
 	}
 }
 
-// enter counts an operation in, unless the device is closed.
-func (p *pread) enter() bool {
+// enter counts an operation in, or tells why the device takes none.
+func (p *pread) enter() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return false
+		return ErrClosed
+	}
+	if err := p.abortion(); err != nil {
+		return err
 	}
 	p.running.Add(1)
 	p.count.inFlight.Add(1)
-	return true
+	return nil
 }
 
 // leave completes an operation that enter admitted.
 func (p *pread) leave(op *Op, err error) {
 	p.count.inFlight.Add(-1)
-	p.finish(op, err)
+	p.finishOp(op, err)
 	<-p.tokens
 	p.running.Done()
-}
-
-// transfer runs a read or a write to its end.
-func (p *pread) transfer(op *Op) error {
-	call, verb := unix.Pread, "read"
-	if op.Code == OpWrite {
-		call, verb = unix.Pwrite, "write"
-	}
-	for done, tries := 0, 0; ; {
-		n, err := call(p.fd, op.Buf.mem[op.Lo+done:op.Hi], op.Off+int64(done))
-		if transient(err) && tries < maxTries {
-			tries++
-			continue
-		}
-		if err != nil {
-			return p.wrap(fmt.Sprintf("%s %d bytes at %d of", verb, op.Len()-done, op.Off+int64(done)), err)
-		}
-		var whole bool
-		if done, whole, err = advance(op, done, n, p.align); whole {
-			return err
-		}
-	}
 }
 
 // queueSync lets op share the next fdatasync to begin. One that runs already
@@ -135,14 +122,16 @@ func (p *pread) runSyncs() {
 // Stats implements Device.
 func (p *pread) Stats() Stats { return p.stats("pread") }
 
+// Depth implements Device.
+func (p *pread) Depth() int { return cap(p.tokens) }
+
 // Close implements Device.
 func (p *pread) Close() error {
-	p.closeOnce.Do(func() {
-		p.mu.Lock()
-		p.closed = true
-		p.mu.Unlock()
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	return p.finish(func() error {
 		p.running.Wait()
-		p.closeErr = p.close()
+		return p.close()
 	})
-	return p.closeErr
 }

@@ -37,6 +37,7 @@ type file struct {
 	fdMu   sync.RWMutex // read-held while a caller's goroutine uses fd; operations in flight need no lock, close comes after them
 	fatal  atomic.Pointer[error]
 	count  counters
+	ending
 }
 
 // counters are the atomic side of Stats.
@@ -54,7 +55,7 @@ type openFunc func(path string, flags int, perm uint32) (int, error)
 // openFile opens the block device, or opens or creates the regular file, at
 // path, and locks it against other processes and other Devices of this one.
 func openFile(path string, log *slog.Logger, open openFunc) (*file, error) {
-	f := &file{path: path, fd: -1, log: log}
+	f := &file{path: path, fd: -1, log: log, ending: newEnding()}
 	flags := unix.O_RDWR | unix.O_CLOEXEC | unix.O_NOCTTY
 	info, err := os.Stat(path)
 	switch {
@@ -231,7 +232,7 @@ func (f *file) Grow(ctx context.Context, size int64) error {
 	if f.fd < 0 {
 		return ErrClosed
 	}
-	if err := f.failure(); err != nil {
+	if err := errors.Join(f.abortion(), f.failure()); err != nil {
 		return err
 	}
 	if f.block {
@@ -327,8 +328,8 @@ func (f *file) refusal(op *Op) error {
 	return f.failure()
 }
 
-// finish counts op's outcome and delivers it.
-func (f *file) finish(op *Op, err error) {
+// finishOp counts op's outcome and delivers it.
+func (f *file) finishOp(op *Op, err error) {
 	c := &f.count
 	switch {
 	case err != nil:
@@ -364,6 +365,29 @@ func (f *file) wrap(verb string, err error) error {
 		return fmt.Errorf("%w: %s %s: %w", ErrNoSpace, verb, f.path, err)
 	}
 	return fmt.Errorf("ioring: %s %s: %w", verb, f.path, err)
+}
+
+// transfer runs a read or a write to its end by system calls that block: pread(2) or
+// pwrite(2).
+func (f *file) transfer(op *Op, call func(fd int, p []byte, off int64) (int, error)) error {
+	verb := "read"
+	if op.Code == OpWrite {
+		verb = "write"
+	}
+	for done, tries := 0, 0; ; {
+		n, err := call(f.fd, op.Buf.mem[op.Lo+done:op.Hi], op.Off+int64(done))
+		if transient(err) && tries < maxTries {
+			tries++
+			continue
+		}
+		if err != nil {
+			return f.wrap(fmt.Sprintf("%s %d bytes at %d of", verb, op.Len()-done, op.Off+int64(done)), err)
+		}
+		var whole bool
+		if done, whole, err = advance(op, done, n, f.align); whole {
+			return err
+		}
+	}
 }
 
 // advance accounts a transfer of n bytes to op, of which done bytes were

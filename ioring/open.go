@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,8 +29,12 @@ const (
 type Options struct {
 	Mode   Mode // default ModeAuto
 	Depth  int  // operations in flight per drive, 1…4096; default 128
-	CPU    int  // CPU to pin the worker loop to; -1: unpinned
+	CPU    int  // CPU to pin the worker loop to; -1: none, see shared.go
 	Logger *slog.Logger
+	// Alone, with CPU -1, spares a thread while it is true: the process waits for no other
+	// drive. nil: it may. It turns false before the process first waits for another one,
+	// and never true again.
+	Alone *atomic.Bool
 	// OpenFile opens the file, as open(2) does; nil: open(2). A process that has
 	// given up its privileges hands out here what it opened before.
 	OpenFile func(path string, flags int, perm uint32) (fd int, err error)

@@ -16,7 +16,7 @@ func (r *ring) Submit(ops ...*Op) {
 		if err := op.Check(r.align, r.size.Load()); err != nil {
 			r.enqueue(ops[from:i])
 			from = i + 1
-			r.finish(op, err)
+			r.finishOp(op, err)
 			continue
 		}
 		select {
@@ -25,7 +25,12 @@ func (r *ring) Submit(ops ...*Op) {
 			// What we hold must run before anyone can give us more.
 			r.enqueue(ops[from:i])
 			from = i
-			r.tokens <- struct{}{}
+			select {
+			case r.tokens <- struct{}{}:
+			case <-r.aborted:
+				from = i + 1
+				r.finishOp(op, r.cause)
+			}
 		}
 	}
 	r.enqueue(ops[from:])
@@ -35,11 +40,18 @@ func (r *ring) enqueue(ops []*Op) {
 	if len(ops) == 0 {
 		return
 	}
+	if len(ops) == 1 && ops[0].Code == OpRead && r.alone(ops[0]) {
+		return
+	}
 	r.mu.Lock()
+	err := r.abortion()
 	if r.closed {
+		err = ErrClosed
+	}
+	if err != nil {
 		r.mu.Unlock()
 		for _, op := range ops {
-			r.finish(op, ErrClosed)
+			r.finishOp(op, err)
 			<-r.tokens
 		}
 		return
@@ -50,12 +62,46 @@ func (r *ring) enqueue(ops []*Op) {
 	r.mu.Unlock()
 }
 
-// wake gets the loop out of enter. Holds r.mu, which also keeps wakeFD open.
+// alone runs a read of a drive that has nothing else to do past the ring, whose two
+// changes of thread cost more than they save where there is nothing to batch. It reports
+// whether it did. The submitter does not block: the read has a goroutine of its own,
+// which may hang with the drive, as the ring's reads may.
+func (r *ring) alone(op *Op) bool {
+	if r.readAt == nil || !r.count.inFlight.CompareAndSwap(0, 1) {
+		return false
+	}
+	r.mu.Lock()
+	ok := !r.closed && r.abortion() == nil
+	if ok {
+		r.lone.Add(1)
+	}
+	r.mu.Unlock()
+	if !ok {
+		r.count.inFlight.Add(-1) // enqueue tells why
+		return false
+	}
+	go r.readAlone(op)
+	return true
+}
+
+func (r *ring) readAlone(op *Op) {
+	err := r.transfer(op, r.readAt)
+	r.count.inFlight.Add(-1)
+	r.finishOp(op, err)
+	<-r.tokens
+	r.lone.Done()
+}
+
+// wake has the loop look at the queue. Holds r.mu, which also keeps wakeFD open.
 func (r *ring) wake() {
 	if !r.sleeping {
 		return
 	}
 	r.sleeping = false
+	if r.shared != nil {
+		r.shared.call()
+		return
+	}
 	if err := r.signal(); err != nil {
 		r.log.Error("cannot wake the drive's loop", "path", r.path, "err", err)
 	}

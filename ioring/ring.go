@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"runtime"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -14,35 +14,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ring is the io_uring Device. One goroutine, locked to its thread, owns the
-// ring; submitters hand it operations through a queue and wake it through an
-// eventfd that the ring itself reads, so that the loop sleeps in a single
-// io_uring_enter for completions and new work alike.
+// ring is the io_uring Device. Submitters hand it operations through a queue; the
+// loop moves them into the ring and completes what comes out:
 //
 //	Submit ─ token ─▶ queue ─▶ loop: SQEs ─ enter ─ CQEs ─▶ Op.Complete, token back
 //
 // A token is held from Submit until completion and there are Depth of them, so
 // neither the submission nor the completion queue can overflow.
+//
+// There are two loops: one with a thread of its own on a CPU of its own (pinned.go),
+// and one that waits for completions together with all the sockets (shared.go).
 type ring struct {
 	*file
-	tokens chan struct{} // capacity depth
+	tokens chan struct{}                                  // capacity depth
+	lone   sync.WaitGroup                                 // reads past the ring; see alone
+	readAt func(fd int, p []byte, off int64) (int, error) // of those: pread(2); nil: there are none
 
 	mu       sync.Mutex // guards queue, sleeping, closed, and writes to wakeFD
 	queue    []*Op
-	sleeping bool // the loop is, or is about to be, blocked in enter
+	sleeping bool // nobody is going to look at the queue: the loop is to be woken
 	closed   bool
-	wakeFD   int
+	wakeFD   int         // an eventfd
+	shared   *sharedLoop // nil: the loop has its own thread
 
 	fixed   int // entries of the registered buffer table, fixed at start
 	stopped chan struct{}
 
-	closeOnce sync.Once
-	closeErr  error
-
 	loop loopState
 }
 
-// loopState belongs to the loop's goroutine.
+// loopState belongs to the loop: to its goroutine, or to who holds sharedLoop.turn.
 type loopState struct {
 	u     *giouring.Ring
 	slots []slot
@@ -50,11 +51,13 @@ type loopState struct {
 	used  int      // slots in use, plus queued and running syncs
 	batch []*Op    // the queue's other buffer
 
+	transfers int // prepared since the last enter
+
 	syncing []*Op // covered by the fdatasync in flight
 	waiting []*Op // for the next one
 	retries int   // of the fdatasync in flight
 
-	wakeMem []byte // mmap'd: the eventfd's counter is read into it
+	wakeMem []byte // mmap'd: the eventfd's counter is read into it; not of a shared loop
 	wakeUp  bool   // a read of the eventfd is in the ring
 }
 
@@ -72,8 +75,12 @@ const (
 )
 
 // setupFlags in order of preference. DEFER_TASKRUN (6.1) runs completions
-// inside our own enter, COOP_TASKRUN (5.19) spares interrupts for them.
-func setupFlags() []uint32 {
+// inside our own enter, COOP_TASKRUN (5.19) spares interrupts for them; where any
+// thread may enter, and none waits inside, neither will do.
+func setupFlags(shared bool) []uint32 {
+	if shared {
+		return []uint32{0}
+	}
 	return []uint32{
 		giouring.SetupSingleIssuer | giouring.SetupDeferTaskrun | giouring.SetupCoopTaskrun,
 		giouring.SetupSingleIssuer | giouring.SetupCoopTaskrun,
@@ -85,54 +92,27 @@ func setupFlags() []uint32 {
 // newRing starts the loop on f. On an error f stays open.
 func newRing(f *file, arena *Arena, opts Options) (*ring, error) {
 	r := &ring{file: f, tokens: make(chan struct{}, opts.Depth), stopped: make(chan struct{}), wakeFD: -1}
-	started := make(chan error)
-	go r.run(arena, opts, started)
-	if err := <-started; err != nil {
-		return nil, err
+	if opts.CPU < 0 {
+		err := r.share(arena, opts)
+		if !errors.Is(err, os.ErrNoDeadline) {
+			return r, err
+		}
+		r.log.Warn("cannot wait for the drive together with the sockets (is the system's limit of epoll reached?): the drive's loop has its own thread",
+			"path", r.path)
 	}
-	return r, nil
+	return r, r.pin(arena, opts)
 }
 
-// run is the loop's goroutine. It never unlocks its thread, so that the thread,
-// with its CPU mask and its claim to the ring, ends with it.
-func (r *ring) run(arena *Arena, opts Options, started chan<- error) {
-	runtime.LockOSThread()
-	err := r.setUp(arena, opts)
-	if err != nil {
-		r.tearDown()
-		started <- err
-		return
-	}
-	started <- nil
-	r.serve()
-	r.disarmWake()
-	r.tearDown()
-	close(r.stopped)
-}
-
+// setUp makes the ring and what belongs to it.
 func (r *ring) setUp(arena *Arena, opts Options) error {
 	l := &r.loop
-	if opts.CPU >= 0 {
-		var set unix.CPUSet
-		set.Set(opts.CPU)
-		if err := unix.SchedSetaffinity(0, &set); err != nil {
-			r.log.Warn("cannot pin the drive's loop", "path", r.path, "cpu", opts.CPU, "err", err)
-		}
-	}
 	// Two more than the transfers: the eventfd's read and the fdatasync.
 	entries := uint32(1) << bits.Len32(uint32(opts.Depth+2-1))
-	u, err := createRing(entries)
+	u, err := createRing(entries, setupFlags(r.shared != nil))
 	if err != nil {
 		return err
 	}
 	l.u = u
-	if r.wakeFD, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
-		return fmt.Errorf("ioring: eventfd: %w", err)
-	}
-	if l.wakeMem, err = unix.Mmap(-1, 0, unix.Getpagesize(),
-		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS); err != nil {
-		return fmt.Errorf("ioring: mmap: %w", err)
-	}
 	l.slots = make([]slot, opts.Depth)
 	l.free = make([]uint32, opts.Depth)
 	for i := range l.free {
@@ -144,10 +124,10 @@ func (r *ring) setUp(arena *Arena, opts Options) error {
 
 // createRing sets a ring up with the best flags the kernel takes, and makes
 // sure that it knows the operations we need (5.6 and later).
-func createRing(entries uint32) (*giouring.Ring, error) {
+func createRing(entries uint32, preferred []uint32) (*giouring.Ring, error) {
 	var u *giouring.Ring
 	var err error
-	for _, flags := range setupFlags() {
+	for _, flags := range preferred {
 		u = giouring.NewRing()
 		if err = u.QueueInit(entries, flags); err == nil || !errors.Is(err, unix.EINVAL) {
 			break
@@ -192,68 +172,45 @@ func (r *ring) register(arena *Arena) {
 	}
 }
 
+// tearDown gives back what the loop had.
 func (r *ring) tearDown() {
-	if r.loop.u != nil {
-		r.loop.u.QueueExit() // cancels the read of the eventfd
-	}
-	if r.loop.wakeMem != nil && !r.loop.wakeUp {
-		_ = unix.Munmap(r.loop.wakeMem)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.wakeFD >= 0 {
-		_ = unix.Close(r.wakeFD)
-		r.wakeFD = -1
-	}
-}
-
-// serve runs until the device is closed and nothing is in flight.
-func (r *ring) serve() {
 	l := &r.loop
-	for {
-		r.mu.Lock()
-		r.sleeping = false
-		l.batch, r.queue = r.queue, l.batch[:0]
-		closed := r.closed
-		r.mu.Unlock()
-
-		for _, op := range l.batch {
-			r.begin(op)
-		}
-		clear(l.batch)
-		r.beginSync()
-		if closed && l.used == 0 {
-			return // closed was read before the queue was taken: nothing follows
-		}
-		r.armWake()
-		r.enter(r.mayBlock())
-		r.reap()
+	if l.u != nil {
+		l.u.QueueExit() // cancels the read of the eventfd
+		l.u = nil
 	}
-}
-
-// mayBlock tells, as the number of completions to wait for, whether the loop
-// may sleep. From then on a submitter wakes it.
-func (r *ring) mayBlock() uint32 {
+	if l.wakeMem != nil && !l.wakeUp {
+		_ = unix.Munmap(l.wakeMem)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.queue) > 0 || r.closed && r.loop.used == 0 {
-		return 0
+	switch {
+	case r.wakeFD < 0:
+	case r.shared != nil:
+		_ = r.shared.event.Close()
+	default:
+		_ = unix.Close(r.wakeFD)
 	}
-	r.sleeping = true
-	return 1
+	r.wakeFD = -1
 }
 
-// enter submits what is prepared and waits for min completions.
+// enter submits what is prepared and waits for min completions; a shared loop does not
+// wait.
 func (r *ring) enter(min uint32) {
 	r.count.enters.Add(1)
 	var err error
-	if min > 0 {
+	switch {
+	case r.shared != nil:
+		_, err = r.loop.u.Submit()
+	case min > 0:
 		_, err = r.loop.u.SubmitAndWait(min)
-	} else {
+	default:
 		_, err = r.loop.u.SubmitAndGetEvents()
 	}
 	switch err {
-	case nil, unix.EINTR:
+	case nil:
+		r.loop.transfers = 0
+	case unix.EINTR:
 	case unix.EAGAIN, unix.EBUSY, unix.ENOMEM:
 		// The kernel is short of memory; the SQEs stay for the next enter.
 		time.Sleep(time.Millisecond)
@@ -304,6 +261,7 @@ func (r *ring) issue(n uint32) {
 	index := int(s.op.Buf.index)
 	fixed := index >= 0 && index < r.fixed
 	e := r.sqe()
+	r.loop.transfers++
 	switch {
 	case s.op.Code == OpRead && fixed:
 		e.PrepareReadFixed(r.fd, addr, size, off, index)
@@ -338,29 +296,6 @@ func (r *ring) issueSync() {
 	e := r.sqe()
 	e.PrepareFsync(r.fd, giouring.FsyncDatasync)
 	e.UserData = syncTag
-}
-
-// armWake keeps a read of the eventfd in the ring.
-func (r *ring) armWake() {
-	l := &r.loop
-	if l.wakeUp {
-		return
-	}
-	l.wakeUp = true
-	e := r.sqe()
-	e.PrepareRead(r.wakeFD, uintptr(unsafe.Pointer(&l.wakeMem[0])), 8, 0)
-	e.UserData = wakeTag
-}
-
-// disarmWake completes the read of the eventfd, so that its memory is ours.
-func (r *ring) disarmWake() {
-	for tries := 0; r.loop.wakeUp && tries < 10; tries++ {
-		if err := r.signal(); err != nil {
-			return
-		}
-		r.enter(1)
-		r.reap()
-	}
 }
 
 // reap handles the completions that are there.
@@ -399,7 +334,7 @@ func (r *ring) completeTransfer(n uint32, res int32) {
 	switch {
 	case res >= 0:
 		s.done, whole, err = advance(s.op, s.done, int(res), r.align)
-	case transient(unix.Errno(-res)) && s.tries < maxTries:
+	case r.again(unix.Errno(-res)) && s.tries < maxTries:
 		s.tries++
 		whole = false
 	default:
@@ -423,7 +358,7 @@ func (r *ring) completeSync(res int32) {
 	var err error
 	if res < 0 {
 		errno := unix.Errno(-res)
-		if transient(errno) && r.loop.retries < maxTries {
+		if r.again(errno) && r.loop.retries < maxTries {
 			r.loop.retries++
 			r.issueSync() // interrupted before it did anything
 			return
@@ -445,7 +380,7 @@ func (r *ring) endSync(err error) {
 func (r *ring) end(op *Op, err error) {
 	r.loop.used--
 	r.count.inFlight.Add(-1)
-	r.finish(op, err)
+	r.finishOp(op, err)
 	<-r.tokens
 }
 
@@ -456,15 +391,18 @@ func (r *ring) Stats() Stats {
 	return s
 }
 
+// Depth implements Device.
+func (r *ring) Depth() int { return cap(r.tokens) }
+
 // Close implements Device.
 func (r *ring) Close() error {
-	r.closeOnce.Do(func() {
-		r.mu.Lock()
-		r.closed = true
-		r.wake()
-		r.mu.Unlock()
+	r.mu.Lock()
+	r.closed = true
+	r.wake()
+	r.mu.Unlock()
+	return r.finish(func() error {
 		<-r.stopped
-		r.closeErr = r.file.close()
+		r.lone.Wait()
+		return r.file.close()
 	})
-	return r.closeErr
 }

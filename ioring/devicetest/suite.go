@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +37,8 @@ func Run(t *testing.T, open Maker) {
 		{"OpReuse", testOpReuse},
 		{"CloseDuringFlight", testCloseDuringFlight},
 		{"AfterClose", testAfterClose},
+		{"Abort", testAbort},
+		{"Owner", testOwner},
 		{"UnregisteredBuffers", testUnregisteredBuffers},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, &fixture{open: open, arena: NewArena(t)}) })
@@ -235,42 +238,46 @@ func testManyGoroutines(t *testing.T, f *fixture) {
 	}
 }
 
-// testBackPressure submits far more than the queue holds, in one call.
+// testBackPressure submits far more than the queue holds, in one call, until
+// another goroutine has seen some of it in flight.
 func testBackPressure(t *testing.T, f *fixture) {
 	const depth, n = 4, 400
 	dev := f.device(t, depth, 4<<20)
 	b := f.buffer(t, ioring.SmallBuffer)
 	defer b.Release()
-	ops := make([]*ioring.Op, n)
-	for i := range ops {
-		ops[i] = &ioring.Op{Code: ioring.OpRead, Buf: b, Hi: 64 << 10, Off: int64(i%32) << 16}
-	}
 	stop := make(chan struct{})
-	most := make(chan int64)
-	go func() {
-		var m int64
+	var most atomic.Int64
+	var watcher sync.WaitGroup
+	watcher.Go(func() {
 		for {
 			select {
 			case <-stop:
-				most <- m
 				return
 			default:
-				m = max(m, dev.Stats().InFlight)
+				most.Store(max(most.Load(), dev.Stats().InFlight))
 				time.Sleep(20 * time.Microsecond)
 			}
 		}
-	}()
-	dev.Submit(ops...)
-	for _, op := range ops {
-		if err := op.Wait(); err != nil {
-			t.Error(err)
+	})
+	rounds := uint64(0)
+	for end := time.Now().Add(10 * time.Second); rounds == 0 || most.Load() == 0 && time.Now().Before(end); rounds++ {
+		ops := make([]*ioring.Op, n)
+		for i := range ops {
+			ops[i] = &ioring.Op{Code: ioring.OpRead, Buf: b, Hi: 64 << 10, Off: int64(i%32) << 16}
+		}
+		dev.Submit(ops...)
+		for _, op := range ops {
+			if err := op.Wait(); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 	close(stop)
-	if m := <-most; m > depth || m == 0 {
+	watcher.Wait()
+	if m := most.Load(); m > depth || m == 0 {
 		t.Errorf("%d operations in flight at once; the queue holds %d", m, depth)
 	}
-	if s := dev.Stats(); s.Reads != n || s.InFlight != 0 {
+	if s := dev.Stats(); s.Reads != n*rounds || s.InFlight != 0 {
 		t.Errorf("Stats() = %+v", s)
 	}
 }

@@ -35,9 +35,15 @@ type Device struct {
 	tokens chan struct{}
 	off    chan struct{} // closed by the first Crash
 
+	abortOnce sync.Once
+	aborted   chan struct{} // closed by the first Abort
+	cause     error         // of the Abort
+
 	mu      sync.Mutex
 	rng     *rand.Rand
 	rules   []*rule
+	outage  Outage
+	hang    chan struct{} // closed when a Hung device is healed
 	size    int64
 	live    sparse   // what reads see
 	durable sparse   // what a crash cannot take
@@ -84,7 +90,7 @@ func New(opts Options) *Device {
 		panic(fmt.Sprintf("faultio: bad options %+v", opts))
 	}
 	return &Device{
-		opts: opts, tokens: make(chan struct{}, opts.Depth), off: make(chan struct{}),
+		opts: opts, tokens: make(chan struct{}, opts.Depth), off: make(chan struct{}), aborted: make(chan struct{}),
 		rng: newRand(opts.Seed), size: opts.Size,
 		live: sparse{}, durable: sparse{},
 		stats: ioring.Stats{Backend: "fault"},
@@ -100,11 +106,13 @@ func (d *Device) Inject(r Rule) {
 	d.rules = append(d.rules, &rule{Rule: r})
 }
 
-// Heal removes every rule. What they did stays, a failed sync included.
+// Heal removes every rule and ends an outage. What they did stays, a failed sync
+// included. Operations that a Rule's Hang holds are held on.
 func (d *Device) Heal() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.rules = nil
+	d.endOutage()
 }
 
 // Corrupt inverts one bit, chosen by the device's seed, of the byte at off, in
@@ -122,88 +130,16 @@ func (d *Device) Corrupt(off int64) {
 	}
 }
 
-// Crash cuts the power and returns the device as it is found afterwards: what
-// was durable, and of every other write the sectors that seed chooses. All
-// operations in flight, and later ones, fail with ioring.ErrClosed. Crash may
-// be called again, with other seeds, for other outcomes of the same moment.
-func (d *Device) Crash(seed uint64) *Device {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.crash(seed)
-}
-
-// CrashAll cuts the power of several devices, and of what else of the same
-// machine, at one moment: nothing happens on any of the devices while it runs.
-// Every device crashes with the next seed.
-func CrashAll(devs []*Device, seed func() uint64, what func()) []*Device {
-	for _, d := range devs {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-	}
-	what()
-	after := make([]*Device, len(devs))
-	for i, d := range devs {
-		after[i] = d.crash(seed())
-	}
-	return after
-}
-
-// crash is Crash. Holds d.mu.
-func (d *Device) crash(seed uint64) *Device {
-	if !d.crashed {
-		d.crashed = true
-		close(d.off)
-	}
-	after := d.successor(seed)
-	after.durable = d.durable.clone()
-	rng := newRand(seed)
-	keep := []float64{0, 0.1, 0.5, 0.9, 1}[rng.IntN(5)]
-	for _, w := range d.cached {
-		data := w.data
-		if w.op != nil && data == nil {
-			data = w.op.Buf.Bytes()[w.op.Lo:w.op.Hi]
-		}
-		for i := 0; i < len(data); i += SectorSize {
-			if rng.Float64() < keep {
-				after.durable.write(data[i:min(i+SectorSize, len(data))], w.off+int64(i))
-			}
-		}
-	}
-	after.live = after.durable.clone()
-	return after
-}
-
-// Reopen returns the device as a restarted process finds it: the power stayed
-// on, so that nothing written is lost, but nothing more is durable. It is for
-// a device that was closed, and panics otherwise.
-func (d *Device) Reopen() *Device {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.closed || d.crashed {
-		panic("faultio: Reopen of a device that is not closed, or has crashed")
-	}
-	after := d.successor(d.opts.Seed)
-	after.live, after.durable = d.live.clone(), d.durable.clone()
-	after.clock = d.clock
-	for _, w := range d.cached {
-		dup := *w
-		dup.data = append([]byte(nil), w.data...)
-		after.cached = append(after.cached, &dup)
-	}
-	return after
-}
-
-func (d *Device) successor(seed uint64) *Device {
-	opts := d.opts
-	opts.Seed, opts.Size = seed, d.size
-	return New(opts)
-}
-
 // Submit implements ioring.Device.
 func (d *Device) Submit(ops ...*ioring.Op) {
 	for _, op := range ops {
 		op.Prepare()
-		d.tokens <- struct{}{}
+		select {
+		case d.tokens <- struct{}{}:
+		case <-d.aborted:
+			d.finish(op, d.cause)
+			continue
+		}
 		d.mu.Lock()
 		err := d.admit(op)
 		d.mu.Unlock()
@@ -225,8 +161,11 @@ func (d *Device) admit(op *ioring.Op) error {
 	if d.fatal != nil && op.Code != ioring.OpRead {
 		return d.fatal
 	}
-	var fault Rule
+	fault := d.outageFault(op.Code)
 	for _, r := range d.rules {
+		if d.outage != 0 {
+			break
+		}
 		if r.strikes(op, d.rng) {
 			fault = r.Rule
 			break
@@ -266,7 +205,12 @@ func (d *Device) gone() error {
 	if d.closed {
 		return ioring.ErrClosed
 	}
-	return nil
+	select {
+	case <-d.aborted:
+		return d.cause
+	default:
+		return nil
+	}
 }
 
 func (d *Device) pause(fault Rule) {
@@ -438,6 +382,9 @@ func (d *Device) Grow(ctx context.Context, size int64) error {
 	}
 	mask := int64(d.opts.Align - 1)
 	size = (size + mask) &^ mask
+	if err := d.growFault(ctx, size); err != nil {
+		return err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if size <= d.size {
@@ -460,6 +407,12 @@ func (d *Device) Limit() (int64, error) {
 	if err := d.gone(); err != nil {
 		return 0, err
 	}
+	switch d.outage {
+	case Gone:
+		return 0, ErrGone
+	case Full:
+		return d.size, nil
+	}
 	return d.opts.Capacity &^ int64(d.opts.Align-1), nil
 }
 
@@ -470,11 +423,43 @@ func (d *Device) Stats() ioring.Stats {
 	return d.stats
 }
 
+// Depth implements ioring.Device.
+func (d *Device) Depth() int { return d.opts.Depth }
+
+// Abort implements ioring.Device.
+func (d *Device) Abort(err error) {
+	d.abortOnce.Do(func() {
+		d.cause = err
+		close(d.aborted)
+	})
+}
+
+// closePatience is how long Close of an aborted device waits for what is in flight.
+const closePatience = 20 * time.Millisecond
+
 // Close implements ioring.Device. The contents stay for Reopen and Crash.
 func (d *Device) Close() error {
 	d.mu.Lock()
 	d.closed = true
 	d.mu.Unlock()
-	d.running.Wait()
+	idle := make(chan struct{})
+	go func() {
+		d.running.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-d.aborted:
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-time.After(closePatience):
+	}
+	if d.Stats().InFlight > 0 {
+		return fmt.Errorf("%w: %w", ioring.ErrHung, d.cause)
+	}
+	<-idle // answered: only goroutines have to end
 	return nil
 }

@@ -3,7 +3,8 @@
 // It is a drive with a volatile write cache: what was written is readable at
 // once, but survives Crash for certain only after a sync. Rules, added at any
 // time, make chosen operations fail, transfer too little, stall, hang, or
-// corrupt data silently. Memory is sparse, so a device may claim to be large.
+// corrupt data silently; Break has the whole device fail in one of the ways in
+// which drives do. Memory is sparse, so a device may claim to be large.
 //
 // Invariants:
 //
