@@ -31,6 +31,20 @@ func TestRealDevices(t *testing.T) {
 			data := randomBytes(1, 3*mib+17)
 			id, exts := put(t, d, data)
 			checkRanges(t, d, id, exts, data)
+			// More frames at once than the queue holds.
+			f := Fragment{Blob: layout.NewBlobID(testTime), Number: 2, Size: int64(len(data)), Unit: layout.UnitStep}
+			var err error
+			if f.Extents, err = d.ReserveFragment(context.Background(), &f); err != nil {
+				t.Fatal(err)
+			}
+			if err := writeRows(d, &f, data); err != nil {
+				t.Fatal(err)
+			}
+			if bad, err := d.Verify(context.Background(), &f, nil); bad != 0 || err != nil {
+				t.Errorf("%d bad frames: %v", bad, err)
+			}
+			got, err := readAll(d, &f)
+			wantBytes(t, got, err, data)
 			drive := d.ID()
 			if err := d.Close(); err != nil {
 				t.Fatal(err)
@@ -126,6 +140,90 @@ func BenchmarkRead(b *testing.B) {
 				b.Fatal(err)
 			}
 			r.Close()
+		}
+	})
+}
+
+// benchFragment returns a fragment in units of 512 KiB that has size bytes, or of
+// 1 MiB where that is one frame.
+func benchFragment(b *testing.B, d *Drive, size int) Fragment {
+	f := Fragment{Blob: layout.NewBlobID(testTime), Number: 1, Size: int64(size), Unit: FramePayload}
+	if size > FramePayload {
+		f.Unit /= 2
+	}
+	var err error
+	if f.Extents, err = d.ReserveFragment(context.Background(), &f); err != nil {
+		b.Fatal(err)
+	}
+	return f
+}
+
+// BenchmarkStartWrite writes a fragment frame by frame, two at a time, as a
+// striped blob's are.
+func BenchmarkStartWrite(b *testing.B) {
+	benchDrives(b, func(b *testing.B, d *Drive, size int) {
+		data := randomBytes(1, size)
+		f := benchFragment(b, d, size)
+		for b.Loop() {
+			var flying [2]*FrameIO
+			end := func(i int) {
+				if p := flying[i]; p != nil {
+					if _, err := p.Wait(); err != nil {
+						b.Fatal(err)
+					}
+					p.Release()
+				}
+				flying[i] = nil
+			}
+			for row := range f.Frames() {
+				i, n := int(row%2), framePayload(f.Size, f.Unit, row)
+				end(i)
+				buf, err := d.arena.TryGet(HeaderSize + padded(n))
+				if err != nil {
+					b.Fatal(err)
+				}
+				copy(buf.Bytes()[HeaderSize:], data[row*f.Unit:][:n])
+				flying[i] = d.StartWrite(&f, row, buf, n)
+			}
+			end(0)
+			end(1)
+			flying[0] = d.StartSync()
+			end(0)
+		}
+	})
+}
+
+func BenchmarkStartRead(b *testing.B) {
+	benchDrives(b, func(b *testing.B, d *Drive, size int) {
+		dev := d.dev
+		if n, ok := dev.(nullDevice); ok {
+			d.dev = n.memDevice
+		}
+		f := benchFragment(b, d, size)
+		if err := d.Write(context.Background(), &f, bytes.NewReader(randomBytes(1, size))); err != nil {
+			b.Fatal(err)
+		}
+		d.dev = dev
+		start := func(row int64) *FrameIO {
+			n := framePayload(f.Size, f.Unit, row)
+			buf, err := d.arena.TryGet(f.ReadSize(row, 0, n))
+			if err != nil {
+				b.Fatal(err)
+			}
+			return d.StartRead(&f, row, 0, n, buf)
+		}
+		for b.Loop() {
+			next := start(0)
+			for row := range f.Frames() {
+				p := next
+				if row+1 < f.Frames() {
+					next = start(row + 1)
+				}
+				if _, err := p.Wait(); err != nil {
+					b.Fatal(err)
+				}
+				p.Release()
+			}
 		}
 	})
 }

@@ -212,7 +212,10 @@ func (m *bitmap) findRun(n int64) run {
 	var best run
 	bestIn := int64(-1) // group whose longest run is best; its start is not known yet
 	var open int64      // free units that end just before the group at hand
-	for i := int64(0); i <= count; i++ {
+	whole := false      // the group before the one at hand is free as a whole
+	// A run that begins before the cursor may go on behind it: the search ends where
+	// it does, in the second round.
+	for i := int64(0); i <= count || whole && i < 2*count; i++ {
 		gi := (at + i) % count
 		g, base := m.groups[gi], gi*groupUnits
 		if gi == 0 {
@@ -228,7 +231,7 @@ func (m *bitmap) findRun(n int64) run {
 		if best.n >= n {
 			break
 		}
-		if g.free == groupUnits {
+		if whole = g.free == groupUnits; whole {
 			open += groupUnits
 		} else {
 			open = int64(g.suffix)

@@ -137,6 +137,32 @@ func TestBitmapAgainstModel(t *testing.T) {
 	})
 }
 
+// TestRunOverGroups: a run over several groups is found wherever the search begins.
+func TestRunOverGroups(t *testing.T) {
+	t.Parallel()
+	const units, from, n = 4 * groupUnits, groupUnits - 100, 2*groupUnits + 150
+	for _, cursor := range []int64{0, from - 1, from, from + 1, groupUnits, groupUnits + 5, 2*groupUnits + 5, from + n, units - 1, units} {
+		b := bitmap{limit: units}
+		b.extend(units)
+		b.set(0, units)
+		b.clear(from, n)
+		b.cursor = cursor
+		if got := b.take(n, 1); len(got) != 1 || got[0] != (run{from, n}) {
+			t.Errorf("from %d: %v", cursor, got)
+		}
+	}
+	b := bitmap{limit: units, cursor: units / 2} // all free, and too little
+	b.extend(units)
+	if got := b.take(units, 1); len(got) != 1 {
+		t.Error(got)
+	}
+	b.clear(0, units)
+	b.cursor = units / 2
+	if got := b.take(units+1, 1); got != nil {
+		t.Error(got)
+	}
+}
+
 func TestBitmapSummary(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := bitmap{limit: 1 << 40}

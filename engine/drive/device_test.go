@@ -40,6 +40,10 @@ func newMem(limit int64) *memDevice { return &memDevice{limit: limit, dirty: map
 
 func (m *memDevice) Align() int { return 4096 }
 
+func (m *memDevice) Depth() int { return 128 }
+
+func (m *memDevice) Abort(error) {}
+
 func (m *memDevice) Size() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()

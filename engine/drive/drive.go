@@ -23,6 +23,9 @@ var (
 	ErrCluster = errors.New("drive: of another cluster")     // Options.Cluster is not the drive's
 	ErrFailed  = errors.New("drive: out of service")         // an earlier sync failed; see Err
 	ErrRange   = errors.New("drive: range outside fragment") // a caller's mistake: sizes, ranges, extents never reserved
+	// ErrTimeout: the device did not answer within the drive's deadline. What became
+	// of the operation is unknown until it does, and its buffer is the device's.
+	ErrTimeout = errors.New("drive: no answer from the device")
 )
 
 // Options of Open.
@@ -32,7 +35,22 @@ type Options struct {
 	Reserve int64 // bytes of a directory drive's file system left to metadata
 	Limit   int64 // most bytes the drive may use; 0: no limit but the device's
 	Logger  *slog.Logger
+
+	// Deadline is how long anybody waits for the device to answer one operation
+	// before it is given up with ErrTimeout; 0: 10 s. The wait may be an eighth
+	// longer.
+	Deadline time.Duration
+	// Stall is how long an operation may take before it counts as a stall, plus
+	// 20 ms for each operation the device had in hand before it; 0: 2 s.
+	Stall      time.Duration
+	Thresholds Thresholds
 }
+
+// Defaults of Options.
+const (
+	DefaultDeadline = 10 * time.Second
+	DefaultStall    = 2 * time.Second
+)
 
 // Drive is an open drive. Its methods are safe for concurrent use.
 type Drive struct {
@@ -44,9 +62,15 @@ type Drive struct {
 	id      layout.DriveID
 	cluster [16]byte
 	unit    int64
+	depth   int64 // operations that the device takes without blocking
 
-	superMu sync.Mutex // held while the superblock is rewritten
-	super   superblock // under superMu
+	deadline, stall, tick time.Duration
+	thresholds            Thresholds
+	opened                time.Time
+
+	rewriteMu sync.Mutex // held while the superblock is rewritten
+	superMu   sync.Mutex // guards super
+	super     superblock // what is durable
 
 	mu     sync.Mutex // guards what follows; never held during I/O
 	space  bitmap
@@ -54,11 +78,22 @@ type Drive struct {
 	ahead  int64   // grow when fewer bytes than these are free
 	closed bool
 
-	growers   sync.WaitGroup
-	stop      chan struct{} // closed by Close
-	transfers sync.Pool
-	failure   atomic.Pointer[error]
-	end       atomic.Int64 // end of the data area; it only rises
+	background sync.WaitGroup // growths and probes
+	stop       chan struct{}  // closed by Close
+	transfers  sync.Pool
+	failure    atomic.Pointer[error]
+	abandoned  atomic.Pointer[error] // why; set once
+	given      chan struct{}         // closed by Abandon
+	frames     sync.Pool             // of *FrameIO
+	timers     sync.Pool             // of *time.Timer, stopped
+	flight     flight
+	queued     atomic.Int64 // operations that the device has in hand
+	hung       atomic.Int64 // transfers without an answer beyond the deadline
+	window     window
+	totals     totals
+	p99Read    atomic.Int64
+	p99At      atomic.Int64
+	end        atomic.Int64 // end of the data area; it only rises
 
 	corrupt, rereads, writeErrors, badFrees atomic.Uint64
 	lastWriteError                          atomic.Int64 // nanoseconds since the Unix epoch; 0: none
@@ -88,6 +123,9 @@ func (d *Drive) ID() layout.DriveID { return d.id }
 // Cluster returns the identity of the cluster the drive was formatted for.
 func (d *Drive) Cluster() [16]byte { return d.cluster }
 
+// Arena returns the arena that the drive's buffers come from.
+func (d *Drive) Arena() *ioring.Arena { return d.arena }
+
 // Unit returns the allocation unit in bytes: extents begin and end on
 // multiples of it.
 func (d *Drive) Unit() int64 { return d.unit }
@@ -104,11 +142,15 @@ func (d *Drive) Usage() (total, used, free int64) {
 	return max(total, used), used, max(0, total-used)
 }
 
-// Err returns the error that took the drive out of service, or nil. It wraps
-// ErrFailed and the cause.
+// Err returns why the drive takes no writes, or nil. It wraps ErrFailed and the
+// cause. It is final, unless it is ErrTimeout: as long as an operation is without
+// an answer beyond the deadline the drive takes none, and afterwards again.
 func (d *Drive) Err() error {
 	if p := d.failure.Load(); p != nil {
 		return *p
+	}
+	if n := d.hung.Load(); n > 0 {
+		return fmt.Errorf("%w: drive %s: %w: %d operations hang", ErrFailed, d.id, ErrTimeout, n)
 	}
 	return nil
 }
@@ -135,7 +177,50 @@ func (d *Drive) fail(cause error) error {
 // Stats returns the device's counters.
 func (d *Drive) Stats() ioring.Stats { return d.dev.Stats() }
 
-// Close closes the device. No other method may be running.
+// Abandon takes the drive out of service for good and makes every operation that
+// waits or comes later fail with an error that wraps ErrFailed and cause, without
+// waiting for the device. Buffers of operations in flight stay the device's until
+// it answers. Only the first call counts.
+func (d *Drive) Abandon(cause error) {
+	if cause == nil {
+		cause = errors.New("abandoned")
+	}
+	d.fail(cause)
+	err := fmt.Errorf("%w: drive %s: %w", ErrFailed, d.id, cause)
+	if !d.abandoned.CompareAndSwap(nil, &err) {
+		return
+	}
+	close(d.given)
+	d.dev.Abort(err)
+	d.giveUpAll(err)
+}
+
+// Idle reports whether the device has answered every operation.
+func (d *Drive) Idle() bool {
+	d.mu.Lock()
+	growing := d.growth != nil
+	d.mu.Unlock()
+	if growing {
+		return false
+	}
+	f := &d.flight
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.reads.first == nil && f.writes.first == nil && f.pending.first == nil
+}
+
+// closePatience is how long Close waits for the device.
+func (d *Drive) closePatience() time.Duration {
+	if d.abandoned.Load() != nil {
+		return min(d.deadline, time.Second)
+	}
+	return d.deadline
+}
+
+// Close closes the device. Unless the drive was abandoned, no other method may be
+// running. For a device that does not answer it waits for the deadline, or, of a
+// drive that was abandoned, a second at most, then returns ioring.ErrHung: the device
+// stays open, and its buffers on loan, until the last operation is answered.
 func (d *Drive) Close() error {
 	d.mu.Lock()
 	if d.closed {
@@ -145,6 +230,18 @@ func (d *Drive) Close() error {
 	d.closed = true
 	close(d.stop)
 	d.mu.Unlock()
-	d.growers.Wait()
-	return d.dev.Close()
+	closed := make(chan error, 1)
+	go func() {
+		d.background.Wait()
+		closed <- d.dev.Close()
+	}()
+	patience := time.NewTimer(d.closePatience())
+	defer patience.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-patience.C:
+		d.dev.Abort(fmt.Errorf("%w: drive %s: closed", ErrFailed, d.id))
+		return d.dev.Close()
+	}
 }

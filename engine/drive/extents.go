@@ -2,6 +2,7 @@ package drive
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/sluicehq/sluice/engine/layout"
 )
@@ -109,10 +110,26 @@ func (d *Drive) Claim(exts []layout.Extent) error {
 }
 
 // Free returns extents to the free space. The caller guarantees that no durable
-// metadata names them and that nobody reads or writes them. Extents that are
-// not all in use (freed twice, say) are refused as a whole, logged and counted:
+// metadata names them and that nobody reads or writes them any more. Where the
+// device has not answered a write to them yet, which was given up or released,
+// they are freed once it has, for the write may still come to pass. Extents that
+// are not all in use (freed twice, say) are refused as a whole, logged and counted:
 // leaking them until the next start is harmless, lending them twice is not.
 func (d *Drive) Free(exts []layout.Extent) {
+	f := &d.flight
+	f.mu.Lock()
+	busy := f.writes.overlaps(exts) || f.pending.overlaps(exts)
+	if busy {
+		f.deferred = append(f.deferred, slices.Clone(exts))
+	}
+	f.mu.Unlock()
+	if !busy {
+		d.free(exts)
+	}
+}
+
+// free is Free of extents to which no write is in flight.
+func (d *Drive) free(exts []layout.Extent) {
 	d.mu.Lock()
 	bad := -1
 	for i, e := range exts {

@@ -21,29 +21,43 @@ const (
 	// a read of one byte must fetch and verify.
 	BlockSize = 16 << 10
 	// FramePayload is the most payload that one frame holds.
-	FramePayload = 1 << 20
-	// MaxFragment is the most payload that one fragment holds: 2^31 frames.
+	FramePayload = layout.MaxUnit
+	// MaxFragment is the most payload that one fragment holds: 2^31 frames. With a
+	// smaller unit it is proportionally less.
 	MaxFragment = FramePayload << 31
 
 	frameSize      = HeaderSize + FramePayload
 	blocksPerFrame = FramePayload / BlockSize
 	frameMagic     = "SLUICEfr"
-	frameVersion   = 1
+	maxNumber      = 255 // of a fragment in its blob
+)
+
+// Versions of a frame header. Version 1 is written wherever it can tell the same:
+// for fragment 0 in units of FramePayload.
+const (
+	frameVersion1 = 1
+	frameVersion2 = 2
 )
 
 // Byte layout of a frame header, little-endian:
 //
 //	  0   8  magic "SLUICEfr"
 //	  8   8  xxh3-64 of bytes 16…4095
-//	 16   4  version, 1
+//	 16   4  version, 1 or 2
 //	 20   4  frame index within the fragment, from 0
 //	 24  16  blob id
 //	 40  16  drive id
 //	 56   8  payload bytes of the whole fragment
-//	 64   4  payload bytes of this frame, 1…1,048,576
+//	 64   4  payload bytes of this frame, 1…the unit
 //	 68   4  zero
 //	 72   8  birth of the blob, nanoseconds since the Unix epoch
-//	 80  48  zero
+//	 80   4  version 2: the unit, payload bytes of every frame but the last, a
+//	         multiple of 65,536 up to 1,048,576; version 1: zero, the unit is 1,048,576
+//	 84   4  version 2: number of the fragment in its blob, 0…255; version 1: zero,
+//	         the number is 0
+//	 88   1  version 2: data fragments of the blob, 2…16; zero: one, or not told
+//	 89   1  parity fragments of the blob, 0…4; zero where byte 88 is
+//	 90  38  zero
 //	128 512  64 × xxh3-64 of each 16 KiB payload block, the last one over its
 //	         real length; zero where the frame has no such block
 //	640 3456 zero
@@ -57,7 +71,11 @@ const (
 	frOffPayload  = 64
 	frOffZero1    = 68
 	frOffBirth    = 72
-	frOffZero2    = 80
+	frOffUnit     = 80
+	frOffNumber   = 84
+	frOffData     = 88
+	frOffParity   = 89
+	frOffZero2    = 90
 	frOffSums     = 128
 	frOffZero3    = frOffSums + 8*blocksPerFrame
 )
@@ -69,14 +87,26 @@ type frameHeader struct {
 	index    uint32
 	payload  int   // bytes in this frame
 	fragment int64 // bytes in the whole fragment
+	unit     int64 // bytes in every frame but the last
+	number   int   // of the fragment in its blob
+	data     int   // fragments of the blob; 0: one, or not told
+	parity   int
 	birth    int64
 	sums     [blocksPerFrame]uint64
 }
 
+// of fills in what all frames of f have in common.
+func (h *frameHeader) of(f *Fragment) {
+	h.blob, h.fragment, h.unit, h.number, h.birth = f.Blob, f.Size, f.Unit, f.Number, f.Blob.Birth().UnixNano()
+	if f.Data > 1 {
+		h.data, h.parity = f.Data, f.Parity
+	}
+}
+
 // framePayload returns the payload bytes of frame index in a fragment of size
-// bytes, or 0 when the fragment has no such frame.
-func framePayload(size int64, index int64) int {
-	return int(max(0, min(FramePayload, size-index*FramePayload)))
+// bytes in units of unit, or 0 when the fragment has no such frame.
+func framePayload(size, unit, index int64) int {
+	return int(max(0, min(unit, size-index*unit)))
 }
 
 // padded rounds n up to a multiple of HeaderSize.
@@ -84,9 +114,12 @@ func padded(n int) int { return (n + HeaderSize - 1) &^ (HeaderSize - 1) }
 
 // DiskSize returns the bytes that the frames of a fragment of size payload
 // bytes take up, before rounding to the drive's allocation unit.
-func DiskSize(size int64) int64 {
-	whole, rest := size/FramePayload, int(size%FramePayload)
-	n := whole * frameSize
+func DiskSize(size int64) int64 { return diskSize(size, FramePayload) }
+
+// diskSize is DiskSize for frames of unit payload bytes.
+func diskSize(size, unit int64) int64 {
+	whole, rest := size/unit, int(size%unit)
+	n := whole * (HeaderSize + unit)
 	if rest > 0 {
 		n += int64(HeaderSize + padded(rest))
 	}
@@ -98,11 +131,17 @@ func DiskSize(size int64) int64 {
 // buffer reach the drive, and writes the header. It fills h.sums.
 func sealFrame(b []byte, h *frameHeader) {
 	end := HeaderSize + h.payload
-	clear(b[end : HeaderSize+padded(h.payload)])
 	h.sums = [blocksPerFrame]uint64{}
 	for i, at := 0, HeaderSize; at < end; i, at = i+1, at+BlockSize {
 		h.sums[i] = xxh3.Hash(b[at:min(at+BlockSize, end)])
 	}
+	finishFrame(b, h)
+}
+
+// finishFrame is sealFrame where h.sums is filled already.
+func finishFrame(b []byte, h *frameHeader) {
+	end := HeaderSize + h.payload
+	clear(b[end : HeaderSize+padded(h.payload)])
 	h.encode(b[:HeaderSize])
 }
 
@@ -111,7 +150,13 @@ func (h *frameHeader) encode(b []byte) {
 	le := binary.LittleEndian
 	clear(b)
 	copy(b, frameMagic)
-	le.PutUint32(b[frOffVersion:], frameVersion)
+	le.PutUint32(b[frOffVersion:], frameVersion1)
+	if h.unit != FramePayload || h.number != 0 {
+		le.PutUint32(b[frOffVersion:], frameVersion2)
+		le.PutUint32(b[frOffUnit:], uint32(h.unit))
+		le.PutUint32(b[frOffNumber:], uint32(h.number))
+		b[frOffData], b[frOffParity] = byte(h.data), byte(h.parity)
+	}
 	le.PutUint32(b[frOffIndex:], h.index)
 	copy(b[frOffBlob:], h.blob[:])
 	copy(b[frOffDrive:], h.drive[:])
@@ -137,19 +182,19 @@ func decodeFrameHeader(b []byte) (h frameHeader, err error) {
 	if le.Uint64(b[frOffSum:]) != xxh3.Hash(b[frOffVersion:]) {
 		return h, errors.New("header checksum mismatch")
 	}
-	if v := le.Uint32(b[frOffVersion:]); v != frameVersion {
-		return h, fmt.Errorf("unknown frame version %d", v)
+	if err := h.decodeUnit(b); err != nil {
+		return h, err
 	}
 	h.index = le.Uint32(b[frOffIndex:])
 	copy(h.blob[:], b[frOffBlob:])
 	copy(h.drive[:], b[frOffDrive:])
 	fragment, payload := le.Uint64(b[frOffFragment:]), le.Uint32(b[frOffPayload:])
 	h.birth = int64(le.Uint64(b[frOffBirth:]))
-	if fragment < 1 || fragment > MaxFragment || payload > math.MaxInt32 {
+	if fragment < 1 || fragment > uint64(h.unit)<<31 || payload > math.MaxInt32 {
 		return h, fmt.Errorf("impossible sizes: fragment %d, frame %d", fragment, payload)
 	}
 	h.fragment, h.payload = int64(fragment), int(payload)
-	if h.payload < 1 || h.payload != framePayload(h.fragment, int64(h.index)) {
+	if h.payload < 1 || h.payload != framePayload(h.fragment, h.unit, int64(h.index)) {
 		return h, fmt.Errorf("frame %d of a fragment of %d bytes cannot hold %d", h.index, h.fragment, h.payload)
 	}
 	for i := range h.sums {
@@ -162,6 +207,27 @@ func decodeFrameHeader(b []byte) (h frameHeader, err error) {
 		return h, errors.New("reserved bytes in use")
 	}
 	return h, nil
+}
+
+// decodeUnit reads the version, and the fields that depend on it.
+func (h *frameHeader) decodeUnit(b []byte) error {
+	le := binary.LittleEndian
+	unit, number := le.Uint32(b[frOffUnit:]), le.Uint32(b[frOffNumber:])
+	data, parity := int(b[frOffData]), int(b[frOffParity])
+	switch v := le.Uint32(b[frOffVersion:]); {
+	case v == frameVersion1 && unit == 0 && number == 0 && data == 0 && parity == 0:
+		unit = FramePayload
+	case v == frameVersion1:
+		return errors.New("reserved bytes in use")
+	case v != frameVersion2:
+		return fmt.Errorf("unknown frame version %d", v)
+	case unit < layout.UnitStep || unit > FramePayload || unit%layout.UnitStep != 0 || number > maxNumber:
+		return fmt.Errorf("impossible unit of %d bytes or fragment number %d", unit, number)
+	case data == 0 && parity != 0, data == 1, data > layout.MaxData, parity > layout.MaxParity, data > 0 && int(number) >= data+parity:
+		return fmt.Errorf("fragment %d of %d+%d is impossible", number, data, parity)
+	}
+	h.unit, h.number, h.data, h.parity = int64(unit), int(number), data, parity
+	return nil
 }
 
 // verifyBlocks compares blocks [b0, b1) of the frame with their checksums.

@@ -42,7 +42,7 @@ func TestHugePlans(t *testing.T) {
 		}
 		for _, off := range offs {
 			end := off + 1 + rng.Int64N(min(size-off, 3*FramePayload))
-			p := planFrame(size, off, end)
+			p := planFrame(size, FramePayload, off, end)
 			start := p.index * FramePayload
 			if start+int64(p.lo) != off || p.hi <= p.lo || start+int64(p.hi) > end || p.frame != int(min(FramePayload, size-start)) {
 				t.Fatalf("size %d, bytes %d…%d: %+v", size, off, end, p)

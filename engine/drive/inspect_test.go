@@ -1,6 +1,7 @@
 package drive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -11,6 +12,48 @@ import (
 )
 
 func resealFrame(b []byte) { le64(b[frOffSum:], xxh3.Hash(b[frOffVersion:HeaderSize])) }
+
+// TestInspectSmallUnits: the unit comes from the headers, and where the first is
+// damaged from where the next one lies.
+func TestInspectSmallUnits(t *testing.T) {
+	dev := newMem(24 * mib)
+	d := openDrive(t, dev, Options{})
+	for _, unit := range []int64{layout.UnitStep, 5 * layout.UnitStep, FramePayload} {
+		f := Fragment{Blob: layout.NewBlobID(testTime), Number: 7, Size: 3*unit + 100, Unit: unit}
+		var err error
+		if f.Extents, err = d.ReserveFragment(context.Background(), &f); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Write(context.Background(), &f, bytes.NewReader(randomBytes(3, int(f.Size)))); err != nil {
+			t.Fatal(err)
+		}
+		for _, damage := range []int64{-1, 0, 1, 3} {
+			at := f.Extents[0].Off + max(0, damage)*(HeaderSize+unit) + 5
+			if damage >= 0 {
+				dev.data[at] ^= 1
+			}
+			var found []FrameInfo
+			if err := d.Inspect(context.Background(), f.Extents, func(i FrameInfo) error { found = append(found, i); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			if len(found) != 4 {
+				t.Fatalf("unit %d, frame %d damaged: %d frames", unit, damage, len(found))
+			}
+			for i, info := range found {
+				if int64(i) == damage {
+					if !errors.Is(info.Err, ErrCorrupt) || info.Unit != 0 {
+						t.Errorf("unit %d: %+v", unit, info)
+					}
+				} else if info.Err != nil || info.Blob != f.Blob || info.Number != 7 || info.Unit != unit || info.Fragment != f.Size {
+					t.Errorf("unit %d, frame %d damaged: %+v", unit, damage, info)
+				}
+			}
+			if damage >= 0 {
+				dev.data[at] ^= 1
+			}
+		}
+	}
+}
 
 func TestInspect(t *testing.T) {
 	dev := newMem(24 * mib)
@@ -33,7 +76,7 @@ func TestInspect(t *testing.T) {
 		t.Fatalf("%d frames", len(found))
 	}
 	for i, f := range found {
-		if f.Err != nil || f.Blob != id || f.Drive != d.ID() || f.Fragment != size || f.Index != int64(i) || !f.Birth.Equal(id.Birth()) || f.Payload != framePayload(size, int64(i)) {
+		if f.Err != nil || f.Blob != id || f.Drive != d.ID() || f.Fragment != size || f.Index != int64(i) || !f.Birth.Equal(id.Birth()) || f.Payload != framePayload(size, FramePayload, int64(i)) {
 			t.Errorf("%+v", f)
 		}
 	}

@@ -14,8 +14,7 @@ import (
 // goroutine at a time.
 type Reader struct {
 	d      *Drive
-	blob   layout.BlobID
-	size   int64
+	frag   Fragment
 	cursor extentCursor
 	next   int64 // payload offset of the first byte not planned yet
 	end    int64 // payload offset of the first byte not wanted
@@ -28,20 +27,29 @@ type Reader struct {
 
 var errReaderClosed = errors.New("drive: reader is closed")
 
-// OpenFragment prepares to read payload bytes [off, off+n) of a fragment of
-// size payload bytes. It reads and verifies the first frame before it returns,
-// so that most errors surface before a response has begun. The Reader uses exts
-// until it is closed; they must not be freed before. ErrRange: the range is not
-// within the fragment; ErrCorrupt: what the drive holds is not what was
-// written. With n 0 the Reader is empty and nothing is read.
+// OpenFragment is Open for the only fragment of a blob of one.
 func (d *Drive) OpenFragment(ctx context.Context, blob layout.BlobID, exts []layout.Extent, size, off, n int64) (*Reader, error) {
-	if size < 1 || size > MaxFragment || off < 0 || n < 0 || off > size || n > size-off {
-		return nil, fmt.Errorf("%w: bytes %d+%d of %d", ErrRange, off, n, size)
-	}
-	if err := d.checkExtents(exts, DiskSize(size)); err != nil {
+	f := Fragment{Blob: blob, Size: size, Unit: FramePayload, Extents: exts}
+	return d.Open(ctx, &f, off, n)
+}
+
+// Open prepares to read payload bytes [off, off+n) of a fragment. It reads and
+// verifies the first frame before it returns, so that most errors surface before
+// a response has begun. The Reader uses the extents until it is closed; they must
+// not be freed before. ErrRange: the range is not within the fragment; ErrCorrupt:
+// what the drive holds is not what was written; ErrTimeout: the device did not
+// answer in time. With n 0 the Reader is empty and nothing is read.
+func (d *Drive) Open(ctx context.Context, f *Fragment, off, n int64) (*Reader, error) {
+	if err := f.check(); err != nil {
 		return nil, err
 	}
-	r := &Reader{d: d, blob: blob, size: size, cursor: extentCursor{exts: exts}, next: off, end: off + n}
+	if off < 0 || n < 0 || off > f.Size || n > f.Size-off {
+		return nil, fmt.Errorf("%w: bytes %d+%d of %d", ErrRange, off, n, f.Size)
+	}
+	if err := d.checkExtents(f.Extents, f.DiskSize()); err != nil {
+		return nil, err
+	}
+	r := &Reader{d: d, frag: *f, cursor: extentCursor{exts: f.Extents}, next: off, end: off + n}
 	if n == 0 {
 		return r, nil
 	}
@@ -63,7 +71,7 @@ func (d *Drive) OpenFragment(ctx context.Context, blob layout.BlobID, exts []lay
 func (r *Reader) bufferSize() int {
 	most := 0
 	for off, frames := r.next, 0; off < r.end && frames < 3; frames++ { // the third on are like the second
-		p := planFrame(r.size, off, r.end)
+		p := planFrame(r.frag.Size, r.frag.Unit, off, r.end)
 		most = max(most, p.end)
 		off += int64(p.hi - p.lo)
 	}
@@ -72,10 +80,10 @@ func (r *Reader) bufferSize() int {
 
 // fetch starts reading the next frame into r.ahead.
 func (r *Reader) fetch() {
-	r.plan = planFrame(r.size, r.next, r.end)
+	r.plan = planFrame(r.frag.Size, r.frag.Unit, r.next, r.end)
 	r.next += int64(r.plan.hi - r.plan.lo)
 	r.plan.fetch(r.ahead, &r.cursor)
-	r.ahead.submit(r.d.dev)
+	r.ahead.submit()
 }
 
 // advance makes the next frame ready and starts the one after it when there is
@@ -94,7 +102,7 @@ func (r *Reader) advance() error {
 		}
 		r.fetch()
 	}
-	if r.ready, r.err = r.d.finish(r.ahead, &r.plan, r.blob, r.size); r.err != nil {
+	if r.ready, r.err = r.d.finish(r.ahead, &r.plan, &r.frag); r.err != nil {
 		return r.err
 	}
 	r.cur, r.ahead = r.ahead, r.cur
@@ -114,29 +122,39 @@ func (r *Reader) advance() error {
 	return nil
 }
 
-// finish waits for a planned frame and returns its wanted payload, verified. A
-// frame that does not verify is read once more, for the fault may have been on
-// the way and not on the drive.
-func (d *Drive) finish(t *transfer, p *framePlan, blob layout.BlobID, size int64) ([]byte, error) {
-	for again := false; ; again = true {
-		if err := t.wait(); err != nil {
-			return nil, fmt.Errorf("drive %s: read of blob %s at %d: %w", d.id, blob, t.offset(), err)
+// finish waits for a planned frame and returns its wanted payload, verified.
+func (d *Drive) finish(t *transfer, p *framePlan, f *Fragment) ([]byte, error) {
+	for before := false; ; before = true {
+		payload, again, err := d.judge(t, p, f, before, t.wait())
+		if !again {
+			return payload, err
 		}
-		payload, err := p.verify(t.buf.Bytes(), d.id, blob, size)
-		if err == nil {
-			if again {
-				d.log.Warn("frame verified when read again", "drive", d.id, "blob", blob, "frame", p.index, "offset", t.offset())
-			}
-			return payload, nil
-		}
-		if again {
-			d.corrupt.Add(1)
-			d.log.Error("corrupt frame", "drive", d.id, "blob", blob, "frame", p.index, "offset", t.offset(), "err", err)
-			return nil, fmt.Errorf("%w: drive %s, offset %d, blob %s, frame %d: %w", ErrCorrupt, d.id, t.offset(), blob, p.index, err)
-		}
-		d.rereads.Add(1)
-		t.submit(d.dev)
+		t.submit()
 	}
+}
+
+// judge verifies what t has read, if err is nil, and returns the wanted payload.
+// A frame that does not verify is to be read again, unless it was before, for the
+// fault may have been on the way and not on the drive.
+func (d *Drive) judge(t *transfer, p *framePlan, f *Fragment, before bool, err error) (payload []byte, again bool, _ error) {
+	if err != nil {
+		return nil, false, fmt.Errorf("drive %s: read of blob %s at %d: %w", d.id, f.Blob, t.offset(), err)
+	}
+	payload, err = p.verify(t.buf.Bytes(), d.id, f)
+	switch {
+	case err == nil && before:
+		d.log.Warn("frame verified when read again", "drive", d.id, "blob", f.Blob, "frame", p.index, "offset", t.offset())
+		return payload, false, nil
+	case err == nil:
+		return payload, false, nil
+	case !before:
+		d.rereads.Add(1)
+		return nil, true, nil
+	}
+	d.corrupt.Add(1)
+	d.window.at(d.now()).corrupt.Add(1)
+	d.log.Error("corrupt frame", "drive", d.id, "blob", f.Blob, "fragment", f.Number, "frame", p.index, "offset", t.offset(), "err", err)
+	return nil, false, fmt.Errorf("%w: drive %s, offset %d, blob %s, fragment %d, frame %d: %w", ErrCorrupt, d.id, t.offset(), f.Blob, f.Number, p.index, err)
 }
 
 // WriteTo writes the bytes to w, straight from the aligned buffers, reading
@@ -195,15 +213,14 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close waits for reads in flight and releases the buffers. It may be called
-// at any time; calls after the first do nothing.
+// Close releases the buffers, where reads are in flight once they are answered.
+// It may be called at any time; calls after the first do nothing.
 func (r *Reader) Close() error {
 	if r.err == errReaderClosed {
 		return nil
 	}
 	for _, t := range []*transfer{r.cur, r.ahead} {
 		if t != nil {
-			t.wait() // nobody wants the bytes any more, so the outcome is of no interest
 			r.d.release(t)
 		}
 	}

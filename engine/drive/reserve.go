@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/sluicehq/sluice/engine/layout"
 	"github.com/sluicehq/sluice/ioring"
@@ -19,9 +20,10 @@ const (
 // growth is one growth of the device in flight. Whoever waits for it reads
 // grew and err after done is closed.
 type growth struct {
-	done chan struct{}
-	grew bool
-	err  error
+	began time.Time
+	done  chan struct{}
+	grew  bool
+	err   error
 }
 
 // Reserve sets extents aside for a fragment of size payload bytes (1…
@@ -33,10 +35,23 @@ func (d *Drive) Reserve(ctx context.Context, size int64) ([]layout.Extent, error
 	if size < 1 || size > MaxFragment {
 		return nil, fmt.Errorf("%w: fragment of %d bytes", ErrRange, size)
 	}
+	return d.reserveBytes(ctx, DiskSize(size))
+}
+
+// ReserveFragment sets extents aside for f, which need not have any; see Reserve.
+func (d *Drive) ReserveFragment(ctx context.Context, f *Fragment) ([]layout.Extent, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	return d.reserveBytes(ctx, f.DiskSize())
+}
+
+// reserveBytes sets aside extents of so many bytes.
+func (d *Drive) reserveBytes(ctx context.Context, bytes int64) ([]layout.Extent, error) {
 	if err := d.Err(); err != nil {
 		return nil, err
 	}
-	need := (DiskSize(size) + d.unit - 1) / d.unit
+	need := (bytes + d.unit - 1) / d.unit
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -82,8 +97,10 @@ func (d *Drive) take(need int64, maxRuns int) []layout.Extent {
 func (d *Drive) reach() int64 {
 	limit, err := d.dev.Limit()
 	if err != nil {
-		d.log.Warn("cannot tell how far the drive can grow", "drive", d.id, "err", err)
 		limit = 0
+	}
+	if err != nil && d.abandoned.Load() == nil {
+		d.log.Warn("cannot tell how far the drive can grow", "drive", d.id, "err", err)
 	}
 	size := d.dev.Size()
 	reach := limit - d.reserve
@@ -102,26 +119,33 @@ func (d *Drive) grow(ctx context.Context, need int64) (bool, error) {
 		g = d.startGrowth(need)
 	}
 	d.mu.Unlock()
+	timer := d.timer(max(0, d.deadline-time.Since(g.began)))
+	defer d.timers.Put(timer)
+	defer timer.Stop()
 	select {
 	case <-g.done:
 		return g.grew, g.err
 	case <-ctx.Done():
 		return false, ctx.Err()
+	case <-d.given:
+		return false, d.Err()
+	case <-timer.C:
+		return false, fmt.Errorf("%w: drive %s: the device has been growing for %v", ErrTimeout, d.id, time.Since(g.began))
 	}
 }
 
 // startGrowth starts a growth. d.mu is held and none is under way.
 func (d *Drive) startGrowth(need int64) *growth {
-	g := &growth{done: make(chan struct{})}
+	g := &growth{began: time.Now(), done: make(chan struct{})}
 	if d.closed {
 		g.err = ioring.ErrClosed
 		close(g.done)
 		return g
 	}
 	d.growth = g
-	d.growers.Add(1)
+	d.background.Add(1)
 	go func() {
-		defer d.growers.Done()
+		defer d.background.Done()
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		go func() {

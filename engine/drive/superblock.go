@@ -26,14 +26,17 @@ const (
 )
 
 // FormatVersion is the on-disk format that this release writes.
-const FormatVersion = 1
+//
+// Version 2 differs from version 1 in what may lie in the data area: frames of
+// version 2, which earlier releases cannot read. Open makes version 1 version 2.
+const FormatVersion = 2
 
 // Byte layout of a superblock, little-endian. Magic, checksum and version keep
 // their places in every later version:
 //
 //	  0   8  magic "SLUICEdr"
 //	  8   8  xxh3-64 of bytes 16…4095
-//	 16   4  format version, 1
+//	 16   4  format version, 1 or 2
 //	 20   4  zero
 //	 24  16  cluster id
 //	 40  16  drive id
@@ -67,6 +70,7 @@ const (
 
 // superblock is the identity and geometry of a drive.
 type superblock struct {
+	version   uint32
 	cluster   [16]byte
 	drive     layout.DriveID
 	gen       uint64
@@ -82,7 +86,7 @@ func (s *superblock) encode(b []byte) {
 	le := binary.LittleEndian
 	clear(b)
 	copy(b, superMagic)
-	le.PutUint32(b[sbOffVersion:], FormatVersion)
+	le.PutUint32(b[sbOffVersion:], s.version)
 	copy(b[sbOffCluster:], s.cluster[:])
 	copy(b[sbOffDrive:], s.drive[:])
 	le.PutUint64(b[sbOffGen:], s.gen)
@@ -123,9 +127,9 @@ func decodeSuperblock(b []byte) (s superblock, err error) {
 	if le.Uint64(b[sbOffSum:]) != xxh3.Hash(b[sbOffVersion:]) {
 		return s, errTorn
 	}
-	if v := le.Uint32(b[sbOffVersion:]); v > FormatVersion {
-		return s, fmt.Errorf("%w: version %d, this release reads up to %d", ErrNewer, v, FormatVersion)
-	} else if v == 0 {
+	if s.version = le.Uint32(b[sbOffVersion:]); s.version > FormatVersion {
+		return s, fmt.Errorf("%w: version %d, this release reads up to %d", ErrNewer, s.version, FormatVersion)
+	} else if s.version == 0 {
 		return s, fmt.Errorf("%w: superblock version 0", ErrCorrupt)
 	}
 	copy(s.cluster[:], b[sbOffCluster:])

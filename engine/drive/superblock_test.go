@@ -271,7 +271,7 @@ func TestChooseUnit(t *testing.T) {
 // TestEveryDamageOfOneCopy damages one copy in every possible byte.
 func TestEveryDamageOfOneCopy(t *testing.T) {
 	var b [superSize]byte
-	s := superblock{cluster: [16]byte{1}, drive: layout.DriveID{2}, gen: 3, created: 4, unit: 4096}
+	s := superblock{version: FormatVersion, cluster: [16]byte{1}, drive: layout.DriveID{2}, gen: 3, created: 4, unit: 4096}
 	s.encode(b[:])
 	rng := rand.New(rand.NewPCG(1, 9))
 	for i := range b {
