@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -29,7 +30,7 @@ func TestKnownAnswers(t *testing.T) {
 		if got := hex.EncodeToString(h.Sum(nil)); got != want {
 			t.Errorf("%v: %s, want %s", a, got, want)
 		}
-		s := NewSet(true, a)
+		s := NewSet(Wanted{MD5: true, PayloadSHA256: true, Extra: a})
 		s.Write([]byte("1234"))
 		s.Write([]byte("56789"))
 		if got := hex.EncodeToString(s.Extra()); got != want {
@@ -151,7 +152,7 @@ func TestSet(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		extra := Algorithm(rapid.IntRange(0, int(SHA256)).Draw(t, "extra"))
 		payload := rapid.Bool().Draw(t, "payload")
-		s := NewSet(payload, extra)
+		s := NewSet(Wanted{MD5: true, PayloadSHA256: payload, Extra: extra})
 		defer s.Release()
 		var all []byte
 		for _, n := range rapid.SliceOfN(rapid.IntRange(0, 3*strideSize), 0, 4).Draw(t, "pieces") {
@@ -187,7 +188,7 @@ func TestSet(t *testing.T) {
 func TestSetAllocations(t *testing.T) {
 	p := make([]byte, 100_000)
 	for a := None; a <= SHA256; a++ {
-		s := NewSet(true, a)
+		s := NewSet(Wanted{MD5: true, PayloadSHA256: true, Extra: a})
 		if n := testing.AllocsPerRun(10, func() {
 			s.Write(p)
 			s.MD5()
@@ -212,7 +213,7 @@ func BenchmarkSet(b *testing.B) {
 				name += "+" + a.String()
 			}
 			b.Run(name, func(b *testing.B) {
-				s := NewSet(payload, a)
+				s := NewSet(Wanted{MD5: true, PayloadSHA256: payload, Extra: a})
 				defer s.Release()
 				b.SetBytes(int64(len(p)))
 				b.ReportAllocs()
@@ -228,5 +229,27 @@ func BenchmarkCombine(b *testing.B) {
 	first, second := make([]byte, 8), make([]byte, 8)
 	for b.Loop() {
 		CRC64NVME.Combine(first, second, 5<<30)
+	}
+}
+
+// BenchmarkUpload is what an upload's digests cost, written at once and lent.
+func BenchmarkUpload(b *testing.B) {
+	for _, size := range []int{4 << 10, 1 << 20} {
+		for _, lent := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%dKiB/lent=%v", size>>10, lent), func(b *testing.B) {
+				data := make([]byte, size)
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				for b.Loop() {
+					s := NewSet(Wanted{MD5: true, Extra: CRC64NVME})
+					if lent {
+						s.Lend()
+					}
+					_, _ = s.Write(data)
+					s.MD5()
+					s.Release()
+				}
+			})
+		}
 	}
 }

@@ -45,7 +45,8 @@ type Extent struct {
 }
 
 // Fragment is the share of a blob on one drive. The extents hold, one after
-// the other, the fragment's frames (see engine/FORMAT.md).
+// the other, the fragment's frames (see engine/FORMAT.md). A fragment without
+// extents is missing, or, where its share of the payload is 0 bytes, empty.
 type Fragment struct {
 	Drive   DriveID
 	Extents []Extent
@@ -59,14 +60,53 @@ const (
 	KindInline Kind = 0
 	// KindSingle keeps the whole payload in one fragment, without redundancy.
 	KindSingle Kind = 1
-	// Kinds 2 and up are reserved for mirrored and erasure-coded blobs.
+	// KindStriped spreads the payload over Data fragments and protects it by
+	// Parity more; see Geometry.
+	KindStriped Kind = 2
+)
+
+// Limits of a striped blob.
+const (
+	MaxData   = 16
+	MaxParity = 4
+	// UnitStep divides every unit, so that a frame holds whole chunks of an
+	// encrypted payload.
+	UnitStep = 64 << 10
+	MaxUnit  = 1 << 20
 )
 
 // Blob locates a payload. Placement is recorded, never computed from the
-// number of drives, so drives may come and go.
+// number of drives, so drives may come and go. It is recorded in one place, the
+// blob's back-reference, since fragments move; the records of objects and parts
+// leave Fragments out.
 type Blob struct {
-	ID        BlobID
-	Size      int64 // payload bytes
-	Kind      Kind
-	Fragments []Fragment // in failure-domain order
+	ID           BlobID
+	Size         int64 // payload bytes
+	Kind         Kind
+	Data, Parity uint8      // of KindStriped: numbers of fragments; 1…MaxData, 0…MaxParity
+	Unit         int64      // of KindStriped: payload bytes of a whole frame; a multiple of UnitStep, at most MaxUnit
+	Fragments    []Fragment // in failure-domain order: data, then parity
+}
+
+// Geometry returns how the payload is spread. That of an inline blob has no
+// fragments.
+func (b *Blob) Geometry() Geometry {
+	switch b.Kind {
+	case KindSingle:
+		return Geometry{Size: b.Size, Unit: MaxUnit, Data: 1}
+	case KindStriped:
+		return Geometry{Size: b.Size, Unit: b.Unit, Data: int(b.Data), Parity: int(b.Parity)}
+	}
+	return Geometry{Size: b.Size}
+}
+
+// Missing returns how many fragments that hold something have no place.
+func (b *Blob) Missing() (n int) {
+	g := b.Geometry()
+	for i := range b.Fragments {
+		if len(b.Fragments[i].Extents) == 0 && g.FragmentSize(i) > 0 {
+			n++
+		}
+	}
+	return n
 }
