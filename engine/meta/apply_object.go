@@ -31,11 +31,15 @@ func checkBlob(b *layout.Blob, inline []byte) error {
 		if b.Size < 0 || len(b.Fragments) != 1 || len(inline) != 0 {
 			return fmt.Errorf("%w: blob of %d bytes in %d fragments", ErrInvalid, b.Size, len(b.Fragments))
 		}
-		for _, e := range b.Fragments[0].Extents {
-			if e.Off < 0 || e.Len <= 0 {
-				return fmt.Errorf("%w: extent %d+%d", ErrInvalid, e.Off, e.Len)
-			}
+		return soundExtents(b.Fragments[0].Extents)
+	case b.Kind == layout.KindStriped:
+		if !soundGeometry(b) || len(b.Fragments) != int(b.Data)+int(b.Parity) || len(inline) != 0 {
+			return fmt.Errorf("%w: blob of %d bytes in %d+%d fragments, unit %d", ErrInvalid, b.Size, b.Data, b.Parity, b.Unit)
 		}
+		if n := b.Missing(); n > int(b.Parity) {
+			return fmt.Errorf("%w: %d fragments of %d+%d are missing", ErrInvalid, n, b.Data, b.Parity)
+		}
+		return soundPlaces(b)
 	default:
 		return fmt.Errorf("%w: blob kind %d", ErrInvalid, b.Kind)
 	}
@@ -46,12 +50,14 @@ func checkBlob(b *layout.Blob, inline []byte) error {
 type current struct {
 	Object
 	exists bool
-	full   bool // the head holds the whole record
+	full   bool   // the head holds the whole record
+	head   []byte // the head's key
 }
 
 // loadCurrent reads the current version within a command.
 func loadCurrent(r Reader, b *Bucket, key string) (cur current, err error) {
-	v, ok, err := r.Get(headKey(b, key))
+	cur.head = headKey(b, key)
+	v, ok, err := r.Get(cur.head)
 	if err != nil || !ok {
 		return cur, err
 	}
@@ -147,14 +153,18 @@ func enqueue(tx Tx, s Slot, due int64, list []doomed) {
 	}
 }
 
-// putBlob writes what makes a blob known: its payload or its back-reference.
-func putBlob(tx Tx, b *Bucket, key string, blob *layout.Blob, inline []byte) {
+// putBlob writes what makes a blob known: its payload or its back-reference, and
+// queues it for repair when a fragment is missing from the start.
+func putBlob(tx Tx, b *Bucket, key string, blob *layout.Blob, inline []byte, now int64) {
 	switch {
 	case blob.ID.IsZero():
 	case blob.Kind == layout.KindInline:
-		tx.Put(idKey(b.Slot, typeInline, blob.ID), encodeInline(inline))
+		tx.PutParts(idKey(b.Slot, typeInline, blob.ID), inlineHead(inline), inline)
 	default:
 		tx.Put(idKey(b.Slot, typeBackRef, blob.ID), encodeBackRef(&BackRef{Blob: *blob, Bucket: b.ID, Key: key}))
+		if blob.Missing() > 0 {
+			tx.Put(idKey(b.Slot, typeRepair, blob.ID), encodeRepair(&repairRecord{Since: now}))
+		}
 	}
 }
 
@@ -165,10 +175,10 @@ func replace(tx Tx, b *Bucket, cur *current, old []doomed, o *Object, due int64)
 	}
 	enqueue(tx, b.Slot, due, old)
 	if full := encodeObject(o); len(full) <= maxHead {
-		tx.Put(headKey(b, o.Key), full)
+		tx.Put(cur.head, full)
 	} else {
 		tx.Put(objectKey(b, o.Key, o.Version), full)
-		tx.Put(headKey(b, o.Key), encodePointer(o))
+		tx.Put(cur.head, encodePointer(o))
 	}
 	count, size := int64(1), o.Size
 	if cur.exists {
@@ -223,7 +233,7 @@ func (c *PutObject) Apply(tx Tx) error {
 	}
 	replace(tx, &c.Bucket, &cur, old, o, c.Due)
 	c.Queued = len(old) > 0
-	putBlob(tx, &c.Bucket, o.Key, &o.Blob, c.Inline)
+	putBlob(tx, &c.Bucket, o.Key, &o.Blob, c.Inline, o.ModTime)
 	return nil
 }
 
@@ -256,7 +266,7 @@ func (c *DeleteObject) Apply(tx Tx) error {
 	if err != nil {
 		return err
 	}
-	tx.Delete(headKey(&c.Bucket, c.Key))
+	tx.Delete(cur.head)
 	if !cur.full {
 		tx.Delete(objectKey(&c.Bucket, c.Key, cur.Version))
 	}
@@ -267,75 +277,6 @@ func (c *DeleteObject) Apply(tx Tx) error {
 }
 
 func floorSecond(ns int64) int64 { return time.Unix(0, ns).Unix() }
-
-// found is an entry of the delete queue that a Purge found.
-type found struct {
-	g   Garbage
-	rec garbageRecord
-}
-
-// kinds returns what an entry as DueGarbage returned it may stand for.
-func (g *Garbage) kinds() []byte {
-	if g.Blob.Kind == layout.KindInline {
-		return []byte{garbageInline, garbageCompletion, garbageChunks}
-	}
-	return []byte{garbageBlob}
-}
-
-// Apply implements Command.
-func (c *Purge) Apply(tx Tx) error {
-	c.Done = nil
-	var list []found
-	seen := make(map[string]bool, len(c.Entries))
-	for _, g := range c.Entries {
-		done := false
-		for _, what := range g.kinds() {
-			key := garbageKey(g.Slot, g.Due, g.Blob.ID, what)
-			v, ok, err := tx.Get(key)
-			if err != nil {
-				return err
-			}
-			if !ok || seen[string(key)] {
-				continue
-			}
-			seen[string(key)], done = true, true
-			rec, err := decodeGarbage(v)
-			if err != nil {
-				return err
-			}
-			rec.What = what
-			list = append(list, found{g, rec})
-		}
-		if done {
-			c.Done = append(c.Done, g)
-		}
-	}
-	for i := range list {
-		list[i].purge(tx)
-	}
-	return nil
-}
-
-// purge removes an entry and what it stands for.
-func (f *found) purge(tx Tx) {
-	g := &f.g
-	tx.Delete(garbageKey(g.Slot, g.Due, g.Blob.ID, f.rec.What))
-	switch f.rec.What {
-	case garbageInline:
-		tx.Delete(idKey(g.Slot, typeInline, g.Blob.ID))
-	case garbageBlob:
-		tx.Delete(idKey(g.Slot, typeBackRef, g.Blob.ID))
-	case garbageCompletion:
-		tx.Delete(idKey(g.Slot, typeCompletion, g.Blob.ID))
-	case garbageChunks:
-		for n := range f.rec.Chunks {
-			tx.Delete(chunkKey(g.Slot, Version(g.Blob.ID), uint32(n)))
-		}
-		if f.rec.Chunks > 1 {
-			tx.Delete(chunkKey(g.Slot, Version(g.Blob.ID), chunkIndex))
-		}
-	}
-}
 
 // equalFoldETag compares ETags as clients write them.
 func equalFoldETag(a, b string) bool {

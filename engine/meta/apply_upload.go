@@ -78,7 +78,7 @@ func (c *PutPart) Apply(tx Tx) error {
 		old = doomedBlob(&prev.Blob, Version{})
 	}
 	tx.Put(key, encodePart(p))
-	putBlob(tx, &c.Bucket, c.Key, &p.Blob, c.Inline)
+	putBlob(tx, &c.Bucket, c.Key, &p.Blob, c.Inline, p.ModTime)
 	enqueue(tx, c.Bucket.Slot, c.Due, old)
 	c.Queued = len(old) > 0
 	return nil

@@ -8,12 +8,14 @@ import (
 	"strconv"
 )
 
-// recordVersion is the first byte of every record, but for records of objects
-// that have a seal: they have sealedVersion, so that an older release, which
-// would read them as if they were not encrypted, refuses them.
+// recordVersion is the first byte of every record, but for two: records of objects
+// that have a seal have sealedVersion, and back-references of striped blobs have
+// stripedVersion. So an older release, which would read the former as if they were
+// not encrypted and the latter not at all, refuses them.
 const (
-	recordVersion = 1
-	sealedVersion = 2
+	recordVersion  = 1
+	sealedVersion  = 2
+	stripedVersion = 2
 )
 
 func appendBytes[T ~string | ~[]byte](b []byte, s T) []byte {
@@ -166,26 +168,34 @@ func appendETag(b []byte, s string) []byte {
 	return appendBytes(append(b, etagString), s)
 }
 
+// maxHexETag is the longest ETag of the forms etagMD5 and etagParts.
+const maxHexETag = 32 + 1 + 10
+
 func (d *decoder) etag() string {
+	var buf [maxHexETag]byte
+	return string(d.appendETag(buf[:0]))
+}
+
+// appendETag appends the ETag as text.
+func (d *decoder) appendETag(dst []byte) []byte {
 	switch d.u8() {
 	case etagNone:
-		return ""
+		return dst
 	case etagMD5:
-		return hex.EncodeToString(d.take(16))
+		return hex.AppendEncode(dst, d.take(16))
 	case etagParts:
-		var buf [44]byte
 		raw := d.take(16)
 		n := d.uint()
 		if n > math.MaxUint32 {
 			d.bad = true
 		}
-		out := hex.AppendEncode(buf[:0], raw)
-		return string(strconv.AppendUint(append(out, '-'), n, 10))
+		dst = append(hex.AppendEncode(dst, raw), '-')
+		return strconv.AppendUint(dst, n, 10)
 	case etagString:
-		return d.str()
+		return append(dst, d.raw()...)
 	}
 	d.bad = true
-	return ""
+	return dst
 }
 
 // enumOther marks a name that has no code; the name itself follows.

@@ -64,22 +64,81 @@ func decodeDoc(v []byte) (rev int64, value []byte, err error) {
 
 // encodeBackRef returns the record of a blob on drives; id is in the key.
 func encodeBackRef(r *BackRef) []byte {
-	v := append(make([]byte, 0, 96+len(r.Key)), recordVersion)
+	version := byte(recordVersion)
+	room := 48 + len(r.Key)
+	if r.Blob.Kind == layout.KindStriped {
+		version = stripedVersion
+	}
+	for i := range r.Blob.Fragments {
+		room += 17 + 10*len(r.Blob.Fragments[i].Extents)
+	}
+	v := append(make([]byte, 0, room), version)
 	v = binary.AppendUvarint(v, uint64(r.Bucket))
 	v = appendBytes(v, r.Key)
-	return appendBlob(v, &r.Blob)
+	return appendPlaced(v, &r.Blob, r.Blob.Fragments)
 }
 
 func decodeBackRef(v []byte) (r BackRef, err error) {
-	d, err := newDecoder(v)
+	d, err := newDecoderTo(v, stripedVersion)
 	if err != nil {
 		return r, err
 	}
 	r.Bucket = BucketID(d.uint())
 	r.Key = d.str()
-	r.Blob = d.blob()
+	r.Blob = d.placed()
+	d.checkBackRef(v[0], &r.Blob)
 	if err := d.end("back-reference"); err != nil {
 		return BackRef{}, err
+	}
+	return r, nil
+}
+
+// decodePlace decodes only the blob of a back-reference.
+func decodePlace(v []byte) (layout.Blob, error) {
+	d, err := newDecoderTo(v, stripedVersion)
+	if err != nil {
+		return layout.Blob{}, err
+	}
+	d.uint()
+	d.raw()
+	b := d.placed()
+	d.checkBackRef(v[0], &b)
+	if err := d.end("back-reference"); err != nil {
+		return layout.Blob{}, err
+	}
+	return b, nil
+}
+
+// checkBackRef refuses a version that is not the blob's.
+func (d *decoder) checkBackRef(version byte, b *layout.Blob) {
+	if (version == stripedVersion) != (b.Kind == layout.KindStriped) {
+		d.bad = true
+	}
+}
+
+// repairRecord is the value of an entry of the repair queue.
+type repairRecord struct {
+	Bad   uint32 // bit i: fragment i has a place and does not verify
+	Since int64  // of the oldest of its reasons
+}
+
+func encodeRepair(r *repairRecord) []byte {
+	v := append(make([]byte, 0, 14), recordVersion)
+	return appendTime(binary.AppendUvarint(v, uint64(r.Bad)), r.Since)
+}
+
+func decodeRepair(v []byte) (r repairRecord, err error) {
+	d, err := newDecoder(v)
+	if err != nil {
+		return r, err
+	}
+	bad := d.uint()
+	if bad >= 1<<(layout.MaxData+layout.MaxParity) {
+		d.bad = true
+	}
+	r.Bad, r.Since = uint32(bad), d.time()
+	if err := d.end("repair queue"); err != nil {
+		return repairRecord{}, err
 	}
 	return r, nil
 }
@@ -154,11 +213,10 @@ func decodeCompletion(v []byte) (c completion, err error) {
 	return c, nil
 }
 
-// encodeInline returns version, XXH3-64 of the payload, payload.
-func encodeInline(payload []byte) []byte {
-	v := append(make([]byte, 0, 9+len(payload)), recordVersion)
-	v = binary.BigEndian.AppendUint64(v, xxh3.Hash(payload))
-	return append(v, payload...)
+// inlineHead returns what is in front of an inline payload: version, XXH3-64 of it.
+func inlineHead(payload []byte) []byte {
+	v := append(make([]byte, 0, 9), recordVersion)
+	return binary.BigEndian.AppendUint64(v, xxh3.Hash(payload))
 }
 
 // decodeInline returns a payload that aliases v.

@@ -2,8 +2,7 @@ package meta
 
 import (
 	"encoding/binary"
-
-	"github.com/sluicehq/sluice/engine/layout"
+	"strings"
 )
 
 const (
@@ -14,53 +13,6 @@ const (
 	// that a listing stays dense and most reads need one lookup.
 	maxHead = 300
 )
-
-// blobNone marks the absence of a blob; other values are the kind plus one.
-const blobNone = 0
-
-func appendBlob(b []byte, v *layout.Blob) []byte {
-	if v.ID.IsZero() {
-		return append(b, blobNone)
-	}
-	b = append(append(b, byte(v.Kind)+1), v.ID[:]...)
-	b = appendInt(b, v.Size)
-	b = binary.AppendUvarint(b, uint64(len(v.Fragments)))
-	for _, f := range v.Fragments {
-		b = append(b, f.Drive[:]...)
-		b = binary.AppendUvarint(b, uint64(len(f.Extents)))
-		for _, e := range f.Extents {
-			b = appendInt(appendInt(b, e.Off), e.Len)
-		}
-	}
-	return b
-}
-
-func (d *decoder) blob() (v layout.Blob) {
-	tag := d.u8()
-	if tag == blobNone {
-		return v
-	}
-	v.Kind = layout.Kind(tag - 1)
-	v.ID = d.id()
-	v.Size = d.int()
-	if v.ID.IsZero() {
-		d.bad = true
-	}
-	if n := d.count(17); n > 0 {
-		v.Fragments = make([]layout.Fragment, n)
-	}
-	for i := range v.Fragments {
-		f := &v.Fragments[i]
-		f.Drive = d.id()
-		if n := d.count(2); n > 0 {
-			f.Extents = make([]layout.Extent, n)
-		}
-		for j := range f.Extents {
-			f.Extents[j] = layout.Extent{Off: d.int(), Len: d.int()}
-		}
-	}
-	return v
-}
 
 // appendListing appends the fields that both forms begin with.
 func appendListing(b []byte, version, form byte, o *Object) []byte {
@@ -145,35 +97,60 @@ func decodeObject(v []byte) (o Object, full bool, err error) {
 	return o, form == formFull, nil
 }
 
-// decodeListing decodes only what a listing returns. Owner and class of prev
-// are shared when equal: nearly all keys of a bucket have the same ones.
-func decodeListing(v []byte, prev *ListItem) (it ListItem, err error) {
+// decodeListing decodes into it, which is zero but for Key, what a listing returns.
+// Owner and class of prev are shared when equal: nearly all keys of a bucket have the
+// same ones. Other texts are put into t.
+func decodeListing(v []byte, it, prev *ListItem, t *texts) error {
 	d, err := newDecoderTo(v, sealedVersion)
 	if err != nil {
-		return it, err
+		return err
 	}
 	if d.u8() > formPointer {
 		d.bad = true
 	}
 	it.Size = d.int()
 	it.ModTime = d.time()
-	it.ETag = d.etag()
-	it.Owner = share(d.raw(), prev.Owner)
-	it.Class = share(d.raw(), prev.Class)
+	var hex [maxHexETag]byte
+	it.ETag = t.put(d.appendETag(hex[:0]))
+	it.Owner = t.share(d.raw(), prev.Owner)
+	it.Class = t.share(d.raw(), prev.Class)
 	it.Checksum.Algorithm = d.enum(algorithmName)
 	it.Checksum.Type = d.enum(typeName)
 	if d.bad {
 		d.b = nil
-		return ListItem{}, d.end("object")
+		return d.end("object")
 	}
-	return it, nil
+	return nil
 }
 
-func share(b []byte, s string) string {
+// textChunk is the size of the pieces of memory that texts takes, in bytes.
+const textChunk = 16 << 10
+
+// texts makes the strings of a page, many to an allocation.
+type texts struct{ chunk *strings.Builder }
+
+func (t *texts) put(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	if t.chunk == nil || t.chunk.Cap()-t.chunk.Len() < len(b) {
+		size := textChunk
+		if t.chunk == nil {
+			size /= 16 // most pages of those who look one name up are short
+		}
+		t.chunk = new(strings.Builder)
+		t.chunk.Grow(max(size, len(b)))
+	}
+	at := t.chunk.Len()
+	t.chunk.Write(b) // does not move what is there
+	return t.chunk.String()[at:]
+}
+
+func (t *texts) share(b []byte, s string) string {
 	if string(b) == s {
 		return s
 	}
-	return string(b)
+	return t.put(b)
 }
 
 func appendPart(b []byte, p *Part) []byte {

@@ -55,14 +55,42 @@ func codecs() []codec {
 		{"inline", recode(decodeInline, func(v *[]byte) []byte { return encodeInline(*v) })},
 		{"sealed object", recode(func(v []byte) (Object, error) { o, _, err := decodeObject(v); return o, err }, encodeObject)},
 		{"sealed upload", recode(decodeUpload, encodeUpload)},
+		{"striped object", recode(func(v []byte) (Object, error) { o, _, err := decodeObject(v); return o, err }, encodeObject)},
+		{"striped part", recode(decodePart, encodePart)},
+		{"striped chunk", recode(decodeChunk, encodeChunk)},
+		{"striped back-reference", recode(decodeBackRef, encodeBackRef)},
+		{"degraded back-reference", recode(decodeBackRef, encodeBackRef)},
+		{"repair", recode(decodeRepair, encodeRepair)},
 	}
 }
+
+// encodeInline is the whole record of an inline payload.
+func encodeInline(payload []byte) []byte { return append(inlineHead(payload), payload...) }
 
 func sampleBlob() layout.Blob {
 	return layout.Blob{ID: layout.BlobID{1, 2, 3}, Size: 70000, Kind: layout.KindSingle, Fragments: []layout.Fragment{{
 		Drive:   layout.DriveID{0xD1},
 		Extents: []layout.Extent{{Off: 1 << 20, Len: 65536}, {Off: 3 << 30, Len: 8192}},
 	}}}
+}
+
+// bare is a blob as the records of objects and parts have it.
+func bare(b layout.Blob) layout.Blob {
+	b.Fragments = nil
+	return b
+}
+
+// sampleStriped is a blob of 2+1 fragments whose last is missing, or in its place.
+func sampleStriped(missing bool) layout.Blob {
+	b := layout.Blob{ID: layout.BlobID{4, 5}, Size: 300_000, Kind: layout.KindStriped, Data: 2, Parity: 1, Unit: 192 << 10, Fragments: []layout.Fragment{
+		{Drive: layout.DriveID{0xD1}, Extents: []layout.Extent{{Off: 1 << 20, Len: 65536}, {Off: 3 << 30, Len: 196608}}},
+		{Drive: layout.DriveID{0xD2}, Extents: []layout.Extent{{Off: 4 << 20, Len: 131072}}},
+		{},
+	}}
+	if !missing {
+		b.Fragments[2] = layout.Fragment{Drive: layout.DriveID{0xD3}, Extents: []layout.Extent{{Off: 5 << 20, Len: 262144}}}
+	}
+	return b
 }
 
 func sampleObject() Object {
@@ -73,7 +101,7 @@ func sampleObject() Object {
 		Headers:  []Header{{"Content-Type", "text/plain"}},
 		Metadata: []Header{{"colour", "blue"}, {"empty", ""}},
 		Tags:     []Header{{"k", "v"}},
-		Owner:    "alice", Class: "STANDARD_IA", Blob: sampleBlob(),
+		Owner:    "alice", Class: "STANDARD_IA", Blob: bare(sampleBlob()),
 	}
 }
 
@@ -93,6 +121,8 @@ func samples() [][]byte {
 	locked := o
 	locked.Seal = sampleSeal()
 	customer := &Seal{Mode: SealCustomer, Box: []byte{1, 2}, Binding: [16]byte{3}}
+	striped, sp := o, p
+	striped.Blob, sp.Blob = sampleStriped(false), sampleStriped(false)
 	return [][]byte{
 		encodeObject(&o),
 		encodePointer(&mp),
@@ -108,13 +138,37 @@ func samples() [][]byte {
 		encodeInline([]byte("hello")),
 		encodeObject(&locked),
 		encodeUpload(&Upload{Initiated: 77, Initiator: "bob", Object: Object{Headers: o.Headers, Seal: customer}}),
+		encodeObject(&striped),
+		encodePart(&sp),
+		encodeChunk(&chunk{Start: 123456, Parts: []Part{sp, p}}),
+		encodeBackRef(&BackRef{Blob: sampleStriped(false), Bucket: 300, Key: "a/b"}),
+		encodeBackRef(&BackRef{Blob: sampleStriped(true), Bucket: 300, Key: "a/b"}),
+		encodeRepair(&repairRecord{Bad: 1<<19 | 5, Since: 1700000000123456789}),
 	}
 }
 
-// TestGolden compares records with those of the first release. A difference
-// means that stores out there no longer read.
+// golden reads a file of records: a name and the record in hexadecimal per line.
+func golden(t testing.TB, file string) (names []string, records [][]byte) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		i := strings.LastIndexByte(line, ' ')
+		raw, err := hex.DecodeString(strings.TrimSpace(line[i+1:]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, records = append(names, line[:i]), append(records, raw)
+	}
+	return names, records
+}
+
+// TestGolden compares records with those that releases wrote. A difference means
+// that stores out there no longer read.
 func TestGolden(t *testing.T) {
-	const file = "testdata/records.golden"
+	const file = "testdata/records-2.golden"
 	var got strings.Builder
 	for i, c := range codecs() {
 		fmt.Fprintf(&got, "%s %x\n", c.name, samples()[i])
@@ -124,23 +178,89 @@ func TestGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got.String() != string(want) {
-		t.Fatalf("records differ from %s:\n%s", file, got.String())
-	}
-	lines := strings.Split(strings.TrimSpace(string(want)), "\n")
+	names, records := golden(t, file)
 	for i, c := range codecs() {
-		raw, err := hex.DecodeString(strings.TrimPrefix(lines[i], c.name+" "))
-		if err != nil {
-			t.Fatal(err)
+		if i >= len(names) || names[i] != c.name || !bytes.Equal(records[i], samples()[i]) {
+			t.Fatalf("%s differs from %s:\n%s", c.name, file, got.String())
 		}
-		again, _, err := c.re(raw)
-		if err != nil || !bytes.Equal(again, raw) {
+		again, _, err := c.re(records[i])
+		if err != nil || !bytes.Equal(again, records[i]) {
 			t.Errorf("%s does not survive a round trip: %x %v", c.name, again, err)
 		}
+	}
+	// The first release's file is never written again. Its records of objects and
+	// parts tell places, which are passed over.
+	placed := map[string]bool{"object": true, "part": true, "chunk": true, "sealed object": true}
+	names, records = golden(t, "testdata/records.golden")
+	if len(names) != 14 {
+		t.Fatalf("%d records of the first release", len(names))
+	}
+	for i, c := range codecs()[:len(names)] {
+		again, _, err := c.re(records[i])
+		if names[i] != c.name || err != nil || !bytes.Equal(again, samples()[i]) {
+			t.Errorf("%s of the first release: %x %v", c.name, again, err)
+		}
+		if bytes.Equal(again, records[i]) == placed[c.name] {
+			t.Errorf("%s of the first release was written again as %x", c.name, again)
+		}
+	}
+}
+
+// Every number of a striped blob has its range, on the way in and on the way out.
+func TestStripedRanges(t *testing.T) {
+	for name, edit := range map[string]func(*layout.Blob){
+		"no data":            func(b *layout.Blob) { b.Data = 0 },
+		"much data":          func(b *layout.Blob) { b.Data = layout.MaxData + 1 },
+		"much parity":        func(b *layout.Blob) { b.Parity = layout.MaxParity + 1 },
+		"no unit":            func(b *layout.Blob) { b.Unit = 0 },
+		"odd unit":           func(b *layout.Blob) { b.Unit++ },
+		"large unit":         func(b *layout.Blob) { b.Unit = layout.MaxUnit + layout.UnitStep },
+		"nothing":            func(b *layout.Blob) { b.Size = 0 },
+		"too much":           func(b *layout.Blob) { b.Size = 2<<51 + 1 },
+		"a fragment less":    func(b *layout.Blob) { b.Fragments = b.Fragments[:2] },
+		"a fragment more":    func(b *layout.Blob) { b.Fragments = append(b.Fragments, b.Fragments[0]) },
+		"extent of nothing":  func(b *layout.Blob) { b.Fragments[0].Extents[0].Len = 0 },
+		"extent without end": func(b *layout.Blob) { b.Fragments[0].Extents[0] = layout.Extent{Off: 1<<63 - 1, Len: 1} },
+		"place for nothing":  func(b *layout.Blob) { b.Size = 100 }, // fragment 1 is empty
+		"no id":              func(b *layout.Blob) { b.ID = layout.BlobID{} },
+		"another kind":       func(b *layout.Blob) { b.Kind = layout.KindSingle },
+		"unknown kind":       func(b *layout.Blob) { b.Kind = layout.KindStriped + 1 },
+	} {
+		b := sampleStriped(false)
+		edit(&b)
+		ref := BackRef{Blob: b, Bucket: 3, Key: "k"}
+		raw := encodeBackRef(&ref)
+		if raw[0] = stripedVersion; b.ID.IsZero() {
+			raw = append(raw, 0)
+		}
+		if _, err := decodeBackRef(raw); !errors.Is(err, ErrBadRecord) {
+			t.Errorf("%s: decoded, %v", name, err)
+		}
+		if _, err := decodePlace(raw); !errors.Is(err, ErrBadRecord) {
+			t.Errorf("%s: placed, %v", name, err)
+		}
+		if err := checkBlob(&b, nil); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: accepted, %v", name, err)
+		}
+	}
+	good := sampleStriped(false)
+	if err := checkBlob(&good, nil); err != nil {
+		t.Error(err)
+	}
+	if err := checkBlob(&good, []byte("x")); !errors.Is(err, ErrInvalid) {
+		t.Errorf("with an inline payload: %v", err)
+	}
+	lost := sampleStriped(true)
+	lost.Fragments[1].Extents = nil
+	if err := checkBlob(&lost, nil); !errors.Is(err, ErrInvalid) {
+		t.Errorf("data that cannot be read was accepted: %v", err)
+	}
+	raw := encodeBackRef(&BackRef{Blob: good, Bucket: 3, Key: "k"})
+	if raw[0] = recordVersion; !errors.Is(func() error { _, err := decodeBackRef(raw); return err }(), ErrBadRecord) {
+		t.Error("striped blob in a record of version 1")
+	}
+	if _, err := newDecoder(encodeBackRef(&BackRef{Blob: good})); !errors.Is(err, ErrNewer) {
+		t.Errorf("an older release: %v", err)
 	}
 }
 
@@ -153,10 +273,28 @@ func TestObjectRoundTrip(t *testing.T) {
 	if n := len(encodeObject(&o)); n > maxHead {
 		t.Errorf("an ordinary record has %d bytes, more than a head of %d holds", n, maxHead)
 	}
-	it, err := decodeListing(encodePointer(&o), &ListItem{})
+	var it ListItem
+	err = decodeListing(encodePointer(&o), &it, &ListItem{}, new(texts))
 	want := ListItem{Size: o.Size, ModTime: o.ModTime, ETag: o.ETag, Owner: o.Owner, Class: o.Class, Checksum: Checksum{Algorithm: "CRC64NVME", Type: "FULL_OBJECT"}}
 	if err != nil || !reflect.DeepEqual(it, want) {
 		t.Fatalf("listing:\n got %+v\nwant %+v\n%v", it, want, err)
+	}
+}
+
+// TestTexts puts strings of all lengths together: each stays what it was.
+func TestTexts(t *testing.T) {
+	var all texts
+	var got, want []string
+	for n := range 2 * textChunk / 100 {
+		b := bytes.Repeat([]byte{byte(n)}, n*n%(textChunk+7))
+		got, want = append(got, all.put(b)), append(want, string(b))
+		clear(b)
+		if s := all.share([]byte("alice"), "alice"); s != "alice" {
+			t.Fatal(s)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Error("a text changed")
 	}
 }
 
@@ -174,7 +312,8 @@ func TestSealRecord(t *testing.T) {
 	if err != nil || !full || !reflect.DeepEqual(got, o) {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	if it, err := decodeListing(sealed, &ListItem{}); err != nil || it.Size != o.Size || it.ETag != o.ETag {
+	var it ListItem
+	if err := decodeListing(sealed, &it, &ListItem{}, new(texts)); err != nil || it.Size != o.Size || it.ETag != o.ETag {
 		t.Fatalf("listing: %+v, %v", it, err)
 	}
 	// The pointer is as before; so is what the first release does with the rest.
@@ -211,7 +350,6 @@ func TestSealRecord(t *testing.T) {
 	// An ordinary encrypted object needs one lookup too.
 	o = sampleObject()
 	o.Metadata, o.Tags, o.Class = nil, nil, ""
-	o.Blob.Fragments[0].Extents = o.Blob.Fragments[0].Extents[:1]
 	o.Seal = &Seal{Mode: SealS3, Ring: 1, Box: make([]byte, 73), Binding: [16]byte{1}}
 	if n := len(encodeObject(&o)); n > maxHead {
 		t.Errorf("an ordinary encrypted record has %d bytes, more than a head of %d holds", n, maxHead)
@@ -235,7 +373,7 @@ func TestMalformed(t *testing.T) {
 		}
 		newer := slices.Clone(v)
 		newer[0] = recordVersion + 1
-		if strings.HasSuffix(c.name, "object") || c.name == "pointer" {
+		if strings.HasSuffix(c.name, "object") || strings.HasSuffix(c.name, "back-reference") || c.name == "pointer" {
 			newer[0] = sealedVersion + 1
 		}
 		if _, _, err := c.re(newer); !errors.Is(err, ErrNewer) {
@@ -272,8 +410,11 @@ func TestETag(t *testing.T) {
 }
 
 func FuzzRecords(f *testing.F) {
-	for i, v := range samples() {
-		f.Add(byte(i), v)
+	for _, file := range []string{"testdata/records.golden", "testdata/records-2.golden"} {
+		_, records := golden(f, file)
+		for i, v := range records {
+			f.Add(byte(i), v)
+		}
 	}
 	f.Add(byte(0), []byte{1, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1})
 	f.Add(byte(4), []byte{1, 0, 255, 255, 255, 127})
@@ -285,10 +426,18 @@ func FuzzRecords(f *testing.F) {
 			if !errors.Is(err, ErrBadRecord) && !errors.Is(err, ErrNewer) {
 				t.Fatalf("%s: %v", c.name, err)
 			}
+			if _, placed := decodePlace(v); strings.HasSuffix(c.name, "back-reference") && placed == nil {
+				t.Fatalf("%s: placed, but %v", c.name, err)
+			}
 			return
 		}
 		if c.name == "pointer" {
 			return // drops what only a full record has
+		}
+		if strings.HasSuffix(c.name, "back-reference") {
+			if b, err := decodePlace(v); err != nil || !reflect.DeepEqual(b, x.(BackRef).Blob) {
+				t.Fatalf("%+v placed at %+v, %v", x, b, err)
+			}
 		}
 		third, y, err := c.re(again)
 		if err != nil || !bytes.Equal(again, third) || !reflect.DeepEqual(x, y) {

@@ -14,7 +14,8 @@ type CreateBucket struct {
 type DeleteBucket struct{ Name string }
 
 // PutObject makes Object the current version of its key and queues the data of
-// the version it replaces for deletion. Errors: ErrNoBucket, ErrPrecondition,
+// the version it replaces for deletion. A blob with fragments missing is queued for
+// repair, as of Object.ModTime. Errors: ErrNoBucket, ErrPrecondition,
 // ErrNoObject (If-Match on a key that does not exist), ErrInvalid. Putting the
 // same version with the same blob again changes nothing and succeeds.
 type PutObject struct {
@@ -45,7 +46,8 @@ type CreateUpload struct {
 	Upload Upload
 }
 
-// PutPart stores (or replaces) one part. ErrNoUpload.
+// PutPart stores (or replaces) one part. A blob with fragments missing is queued for
+// repair, as of Part.ModTime. ErrNoUpload.
 type PutPart struct {
 	Bucket   Bucket
 	Key      string
@@ -94,12 +96,14 @@ type AbortUpload struct {
 	Due      int64
 }
 
-// Purge removes entries of the delete queue, their back-references and inline
-// payloads. After it is durable the extents of Done may be reused. An entry that
-// is no longer queued is passed over, so that a repeated Purge frees nothing twice.
+// Purge removes entries of the delete queue, their back-references, inline payloads
+// and entries in the repair queue. After it is durable the extents of Done may be
+// reused: those that the command found, which need not be where Entries tell. An
+// entry that is no longer queued is passed over, so that a repeated Purge frees
+// nothing twice.
 type Purge struct {
 	Entries []Garbage
-	Done    []Garbage // result: the entries that were still queued
+	Done    []Garbage // result: the entries that were still queued, as they lay
 }
 
 // PutDoc stores a configuration document of the cluster (Bucket zero) or of a

@@ -16,6 +16,9 @@
 //     for deletion, in the same batch.
 //   - Every blob outside the metadata has exactly one back-reference record,
 //     which lists its extents, from the commit that names it until the commit
-//     that purges it. Whatever has none is free space.
+//     that purges it. Whatever has none is free space. Nothing else tells where a
+//     blob lies, so that to move a fragment is to write one record.
+//   - A blob is on the repair queue exactly while a fragment that holds something
+//     has no place, or is known not to verify.
 //   - The package is a leaf: it imports engine/layout only.
 package meta

@@ -21,6 +21,7 @@ const (
 	typeCounter    = 'n' // counters of a bucket
 	typeObject     = 'o' // full record of a version
 	typePart       = 'p' // part of an upload
+	typeRepair     = 'q' // repair queue
 	typeUpload     = 'u' // upload in progress
 	typeChunk      = 'x' // part list of a completed object
 )
@@ -68,6 +69,10 @@ func bucketKey(s Slot, t byte, b BucketID, room int) []byte {
 }
 
 func existsKey(b *Bucket) []byte { return bucketKey(b.Slot, typeExists, b.ID, 0) }
+
+// Settled tells the keys that nearly every command reads, and few change: a Store does
+// well to keep their values at hand. There is one for each bucket.
+func Settled(key []byte) bool { return len(key) > 2 && key[2] == typeExists }
 
 func counterKey(b *Bucket, which byte) []byte {
 	return append(bucketKey(b.Slot, typeCounter, b.ID, 1), which)
@@ -155,12 +160,20 @@ func garbageKey(s Slot, due int64, id layout.BlobID, what byte) []byte {
 // successor returns the smallest key above every key that begins with p, or nil
 // when there is none.
 func successor(p []byte) []byte {
-	for i := len(p) - 1; i >= 0; i-- {
-		if p[i] != 0xFF {
-			s := append([]byte(nil), p[:i+1]...)
-			s[i]++
-			return s
-		}
+	if s := appendSuccessor(nil, p); len(s) > 0 {
+		return s
 	}
 	return nil
+}
+
+// appendSuccessor appends successor(p), if any, to dst.
+func appendSuccessor(dst, p []byte) []byte {
+	for i := len(p) - 1; i >= 0; i-- {
+		if p[i] != 0xFF {
+			dst = append(dst, p[:i+1]...)
+			dst[len(dst)-1]++
+			return dst
+		}
+	}
+	return dst
 }

@@ -36,6 +36,24 @@ func commonPrefix(key, prefix, delimiter string) string {
 	return ""
 }
 
+// commonEnd is commonPrefix for a key in bytes: the length of the common prefix, or 0.
+func commonEnd(key []byte, prefix int, delimiter string) int {
+	if delimiter == "" {
+		return 0
+	}
+	for at := prefix; ; {
+		i := bytes.IndexByte(key[at:], delimiter[0])
+		if i < 0 || len(key)-at-i < len(delimiter) {
+			return 0
+		}
+		at += i
+		if string(key[at:at+len(delimiter)]) == delimiter {
+			return at + len(delimiter)
+		}
+		at++
+	}
+}
+
 // ListObjects reads a page. With a delimiter it seeks past each common prefix
 // and never reads the keys below it. A common prefix counts as ≤ After also when
 // After lies below it.
@@ -60,39 +78,69 @@ func ListObjects(r Reader, b *Bucket, req ListObjectsRequest) (page ListObjectsP
 	}
 	it := r.Iter(lo, hi)
 	defer closing(it, &err)
-	var prev ListItem
+	l := lister{page: &page, base: base, limit: limit, prev: new(ListItem)}
 	for ok := it.Next(); ok; {
 		if len(page.Items)+len(page.Prefixes) == limit {
 			page.Truncated = true
 			break
 		}
-		key := string(it.Key()[base:])
-		page.Next = key
-		if cp := commonPrefix(key, req.Prefix, req.Delimiter); cp != "" {
+		key := it.Key()[base:]
+		if end := commonEnd(key, len(req.Prefix), req.Delimiter); end > 0 {
+			cp := l.text.put(key[:end])
 			page.Next = cp
 			page.Prefixes = append(page.Prefixes, cp)
-			next := successor(headKey(b, cp))
-			if bytes.Compare(next, hi) >= 0 {
+			l.seek = appendSuccessor(l.seek[:0], it.Key()[:base+end])
+			if bytes.Compare(l.seek, hi) >= 0 {
 				break
 			}
-			ok = it.SeekGE(next)
+			ok = it.SeekGE(l.seek)
 			continue
 		}
-		v, err := it.Value()
-		if err != nil {
+		if err := l.add(key, it); err != nil {
 			return ListObjectsPage{}, err
 		}
-		if prev, err = decodeListing(v, &prev); err != nil {
-			return ListObjectsPage{}, err
-		}
-		prev.Key = key
-		page.Items = append(page.Items, prev)
 		ok = it.Next()
 	}
 	if err := it.Err(); err != nil {
 		return ListObjectsPage{}, err
 	}
 	return page, nil
+}
+
+// lister fills a page.
+type lister struct {
+	page        *ListObjectsPage
+	base, limit int
+	prev        *ListItem // the item before
+	text        texts
+	seek        []byte // the key to go on at
+}
+
+// firstItems is the number of items that memory is taken for at first; a page that has
+// more is likely to be full.
+const firstItems = 16
+
+// add appends the item at which it stands.
+func (l *lister) add(key []byte, it Iterator) error {
+	v, err := it.Value()
+	if err != nil {
+		return err
+	}
+	items := l.page.Items
+	if len(items) == cap(items) {
+		n := firstItems
+		if len(items) > 0 {
+			n = l.limit
+		}
+		items = append(make([]ListItem, 0, min(n, l.limit)), items...)
+	}
+	items = append(items, ListItem{Key: l.text.put(key)})
+	at := &items[len(items)-1]
+	if err := decodeListing(v, at, l.prev, &l.text); err != nil {
+		return err
+	}
+	l.page.Items, l.page.Next, l.prev = items, at.Key, at
+	return nil
 }
 
 // ListUploadsRequest selects uploads in progress.

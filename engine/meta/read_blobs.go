@@ -1,7 +1,6 @@
 package meta
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -22,8 +21,12 @@ type BackRef struct {
 // walkSlots calls fn for every key of type t in every bucket slot, in order of
 // slot, then key. fn returning false goes on with the next slot. Slots without
 // such keys cost one seek.
-func walkSlots(r Reader, t byte, fn func(s Slot, rest []byte, it Iterator) (bool, error)) (err error) {
-	at := slotKey(1, t, 0)
+func walkSlots(r Reader, t byte, fn func(s Slot, rest []byte, it Iterator) (bool, error)) error {
+	return walkFrom(r, t, slotKey(1, t, 0), fn)
+}
+
+// walkFrom is walkSlots from the key at, which is one of type t.
+func walkFrom(r Reader, t byte, at []byte, fn func(s Slot, rest []byte, it Iterator) (bool, error)) (err error) {
 	it := r.Iter(at, nil)
 	defer closing(it, &err)
 	ok := it.Next()
@@ -57,23 +60,7 @@ func walkSlots(r Reader, t byte, fn func(s Slot, rest []byte, it Iterator) (bool
 
 // Blobs calls fn for every blob that occupies drive space: named by an object,
 // an upload, or the delete queue. The engine rebuilds its free space from it.
-func Blobs(r Reader, fn func(BackRef) error) error {
-	return walkSlots(r, typeBackRef, func(s Slot, rest []byte, it Iterator) (bool, error) {
-		v, err := it.Value()
-		if err != nil {
-			return false, err
-		}
-		ref, err := decodeBackRef(v)
-		if err != nil {
-			return false, err
-		}
-		if !bytes.Equal(rest, ref.Blob.ID[:]) {
-			return false, fmt.Errorf("%w: back-reference of another blob", ErrBadRecord)
-		}
-		ref.Slot = s
-		return true, fn(ref)
-	})
-}
+func Blobs(r Reader, fn func(BackRef) error) error { return BlobsAfter(r, BlobCursor{}, fn) }
 
 // DueGarbage returns up to max entries of the delete queue whose time is ≤ due,
 // oldest first. Entries that occupy no drive space (inline payloads, part lists,
@@ -142,7 +129,7 @@ func DueGarbage(r Reader, due int64, max int) ([]Garbage, error) {
 // locate fills in where a queued blob lies; ok is false when it was purged
 // since the queue was read.
 func locate(r Reader, g *Garbage) (ok bool, err error) {
-	v, ok, err := r.Get(idKey(g.Slot, typeBackRef, g.Blob.ID))
+	b, ok, err := Locate(r, g.Slot, g.Blob.ID)
 	if err != nil {
 		return false, err
 	}
@@ -153,10 +140,6 @@ func locate(r Reader, g *Garbage) (ok bool, err error) {
 		}
 		return false, err
 	}
-	ref, err := decodeBackRef(v)
-	if err != nil {
-		return false, err
-	}
-	g.Blob = ref.Blob
+	g.Blob = b
 	return true, nil
 }

@@ -38,14 +38,14 @@ type Object struct {
 	Version  Version // also the pin under which its readers hold its data
 	Size     int64
 	ModTime  int64    // ns since the Unix epoch
-	ETag     string   // without quotes: 32 hex digits, or hex-N for multipart
+	ETag     string   // without quotes: 32 hex digits, or hex-N for multipart and unique ids
 	Checksum Checksum // whole-object checksum
 	Headers  []Header // Content-Type, Cache-Control, … in canonical form
 	Metadata []Header // x-amz-meta-*, names lower-case without the prefix
 	Tags     []Header
 	Owner    string
 	Class    string      // storage class; "" is STANDARD
-	Blob     layout.Blob // the data of a single-blob object
+	Blob     layout.Blob // the data of a single-blob object; read without Fragments: see Locate
 	// Seal is set when the data is encrypted; nil: it is as the client sent it.
 	Seal *Seal
 	// PartCount > 0: the object was completed from parts, which LoadParts reads.

@@ -39,6 +39,9 @@ type Tx interface {
 	// Put sets key to value. The Tx keeps both slices: they must not change
 	// until the command has been applied.
 	Put(key, value []byte)
+	// PutParts sets key to head and tail, one behind the other, and keeps them as Put
+	// does: a large tail need not be copied first.
+	PutParts(key, head, tail []byte)
 	Delete(key []byte)
 	// AddCounter adds delta to the signed 64-bit counter at key, which Get
 	// returns as 8 bytes, big-endian, two's complement. It wraps.

@@ -46,6 +46,10 @@ func RunMachine(t *rapid.T, backend Backend) {
 		"complete again": m.do((*machine).completeAgain),
 		"abort":          m.do((*machine).abort),
 		"purge":          m.do((*machine).purge),
+		"move":           m.do((*machine).move),
+		"move 2":         m.do((*machine).move),
+		"restripe":       m.do((*machine).restripe),
+		"queue repair":   m.do((*machine).queueRepair),
 		"put doc":        m.do((*machine).putDoc),
 		"delete doc":     m.do((*machine).deleteDoc),
 		"reopen":         m.do((*machine).reopen),
@@ -180,21 +184,19 @@ func (m *machine) bucket() *bucketModel {
 // blob makes a blob of any kind.
 func (m *machine) blob() (layout.Blob, []byte) {
 	b := layout.Blob{ID: m.id()}
-	switch m.pick("blob", "none", "inline", "inline", "single", "single") {
+	switch m.pick("blob", "none", "inline", "inline", "single", "single", "striped", "striped") {
 	case "none":
 		return layout.Blob{}, nil
 	case "inline":
 		v := []byte(strings.Repeat("x", int(m.int("size", 0, 3000))))
 		b.Size = int64(len(v))
 		return b, v
+	case "striped":
+		return m.striped(b), nil
 	}
 	b.Kind = layout.KindSingle
 	b.Size = m.int("size", 0, 1<<40)
-	f := layout.Fragment{Drive: layout.DriveID(m.id())}
-	for range m.int("extents", 1, 3) {
-		f.Extents = append(f.Extents, layout.Extent{Off: m.int("off", 0, 1<<50), Len: m.int("len", 1, 1<<40)})
-	}
-	b.Fragments = []layout.Fragment{f}
+	b.Fragments = []layout.Fragment{m.fragment()}
 	return b, nil
 }
 
@@ -297,10 +299,10 @@ func (m *machine) putObject() {
 	if old != nil {
 		m.model.drop(b.rec.Slot, *old, c.Due)
 	}
-	if o.Blob.Kind == layout.KindInline {
-		m.model.payload[o.Blob.ID] = string(c.Inline)
-	}
-	b.objects[o.Key] = objectModel{Object: *o}
+	m.model.place(b, o.Key, o.Blob, c.Inline, o.ModTime)
+	stored := *o
+	stored.Blob = bare(stored.Blob)
+	b.objects[o.Key] = objectModel{Object: stored}
 	if m.int("again", 0, 9) == 0 {
 		m.expect(c, nil) // a retry after an unknown outcome changes nothing
 	}
@@ -373,9 +375,19 @@ func (m *machine) purge() {
 	}
 	m.model.queue = rest
 	c := &meta.Purge{Entries: append(list, list...)}
+	for _, g := range list { // what lies elsewhere now than the list says
+		if _, ok := m.model.places[g.Blob.ID]; ok && m.int("move first", 0, 3) == 0 {
+			m.moveBlob(g.Blob.ID)
+		}
+	}
 	m.expect(c, nil)
 	if len(c.Done) != len(list) {
 		m.t.Fatalf("purged %d, want %d", len(c.Done), len(list))
+	}
+	for i, g := range c.Done {
+		same(m.t, "purged", g, m.model.located(list[i]))
+		delete(m.model.places, g.Blob.ID)
+		delete(m.model.repairs, g.Blob.ID)
 	}
 	m.expect(c, nil)
 	if len(c.Done) != 0 {

@@ -46,10 +46,10 @@ func (m *machine) putPart() {
 	if old, ok := u.parts[c.Part.Number]; ok {
 		m.model.enqueue(b.rec.Slot, c.Due, meta.Version{}, old.Blob)
 	}
-	if c.Part.Blob.Kind == layout.KindInline {
-		m.model.payload[c.Part.Blob.ID] = string(c.Inline)
-	}
-	u.parts[c.Part.Number] = c.Part
+	m.model.place(b, u.Key, c.Part.Blob, c.Inline, c.Part.ModTime)
+	stored := c.Part
+	stored.Blob = bare(stored.Blob)
+	u.parts[c.Part.Number] = stored
 	if !c.Part.Blob.ID.IsZero() && m.int("again", 0, 9) == 0 {
 		m.expect(c, nil)
 	}

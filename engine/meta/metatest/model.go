@@ -19,6 +19,16 @@ type model struct {
 	docs       map[string]docModel // of the cluster
 	queue      []queued
 	payload    map[layout.BlobID]string // inline payloads of objects and parts
+	// places are the back-references; the blobs of objects, parts and the queue
+	// tell no places.
+	places  map[layout.BlobID]meta.BackRef
+	repairs map[layout.BlobID]repairModel
+}
+
+// repairModel is an entry of the repair queue.
+type repairModel struct {
+	bad   uint32
+	since int64
 }
 
 type bucketModel struct {
@@ -60,12 +70,53 @@ func newModel() *model {
 		buckets: map[string]*bucketModel{},
 		docs:    map[string]docModel{},
 		payload: map[layout.BlobID]string{},
+		places:  map[layout.BlobID]meta.BackRef{},
+		repairs: map[layout.BlobID]repairModel{},
 	}
+}
+
+// bare is a blob as the records of objects and parts have it.
+func bare(b layout.Blob) layout.Blob {
+	b.Fragments = nil
+	return b
+}
+
+// place notes where a blob lies that b was written with at now.
+func (m *model) place(b *bucketModel, key string, blob layout.Blob, inline []byte, now int64) {
+	switch {
+	case blob.ID.IsZero():
+	case blob.Kind == layout.KindInline:
+		m.payload[blob.ID] = string(inline)
+	default:
+		m.places[blob.ID] = meta.BackRef{Slot: b.rec.Slot, Blob: blob, Bucket: b.rec.ID, Key: key}
+		if missing(&blob) > 0 {
+			m.repairs[blob.ID] = repairModel{since: now}
+		}
+	}
+}
+
+// missing counts the fragments that ought to have a place and have none.
+func missing(b *layout.Blob) (n int) {
+	g := b.Geometry()
+	for i, f := range b.Fragments {
+		if g.FragmentSize(i) > 0 && len(f.Extents) == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// located is a queued entry as the store returns it.
+func (m *model) located(g meta.Garbage) meta.Garbage {
+	if ref, ok := m.places[g.Blob.ID]; ok {
+		g.Blob = ref.Blob
+	}
+	return g
 }
 
 func (m *model) enqueue(s meta.Slot, due int64, pin meta.Version, b layout.Blob) {
 	if !b.ID.IsZero() {
-		m.queue = append(m.queue, queued{meta.Garbage{Slot: s, Due: due, Pin: pin, Blob: b}})
+		m.queue = append(m.queue, queued{meta.Garbage{Slot: s, Due: due, Pin: pin, Blob: bare(b)}})
 	}
 }
 
@@ -151,6 +202,7 @@ func (m *model) check(t rapid.TB, r meta.Reader) {
 	m.checkDocs(t, r, 0, 0, m.docs)
 	m.checkQueue(t, st.garbage)
 	m.checkBlobs(t, st.blobs)
+	m.checkRepairs(t, st.repairs)
 }
 
 func same(t rapid.TB, what string, got, want any) {
@@ -188,7 +240,7 @@ func (m *model) checkQueue(t rapid.TB, got []meta.Garbage) {
 		byID[q.Blob.ID] = q.Garbage
 	}
 	for _, g := range got {
-		same(t, "delete queue", g, byID[g.Blob.ID])
+		same(t, "delete queue", g, m.located(byID[g.Blob.ID]))
 	}
 }
 
@@ -221,6 +273,21 @@ func (m *model) checkBlobs(t rapid.TB, got map[layout.BlobID]meta.BackRef) {
 		t.Fatalf("%d blobs, want %d", len(got), len(want))
 	}
 	for id, b := range want {
-		same(t, "blob", got[id].Blob, b)
+		same(t, "back-reference", got[id], m.places[id])
+		if is := got[id].Blob; is.ID != b.ID || is.Size != b.Size { // it may have been spread otherwise
+			t.Fatalf("blob %+v, its owner tells of %+v", is, b)
+		}
+	}
+}
+
+// checkRepairs compares the repair queue as a set; its order was checked on loading.
+func (m *model) checkRepairs(t rapid.TB, got []meta.Repair) {
+	t.Helper()
+	if len(got) != len(m.repairs) {
+		t.Fatalf("repair queue has %d entries, want %d:\n%+v\n%+v", len(got), len(m.repairs), got, m.repairs)
+	}
+	for _, r := range got {
+		want := m.repairs[r.Blob.ID]
+		same(t, "repair queue", r, meta.Repair{BackRef: m.places[r.Blob.ID], Bad: want.bad, Since: want.since})
 	}
 }

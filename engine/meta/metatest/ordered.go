@@ -54,6 +54,11 @@ func (t *orderedTx) Put(key, value []byte) {
 	t.Tx.Put(key, value)
 }
 
+func (t *orderedTx) PutParts(key, head, tail []byte) {
+	t.wrote = true
+	t.Tx.PutParts(key, head, tail)
+}
+
 func (t *orderedTx) Delete(key []byte) {
 	t.wrote = true
 	t.Tx.Delete(key)

@@ -28,6 +28,8 @@ func Run(t *testing.T, open func(t *testing.T) meta.Store) {
 		{"Snapshot", testSnapshot},
 		{"Iterator", testIterator},
 		{"Transaction", testTransaction},
+		{"Repair", testRepair},
+		{"Audit", testAudit},
 		{"Corruption", testCorruption},
 		{"Listing", testListing},
 		{"ListingSkips", testListingSkips},
@@ -158,7 +160,11 @@ func testLimits(t *testing.T, s meta.Store) {
 	long := strings.Repeat("k", 1025)
 	inline := layout.Blob{ID: id(1), Size: 2}
 	odd := single(1, 1)
-	odd.Kind = 2
+	odd.Kind = layout.KindStriped + 1
+	gone := mirrored(1, false)
+	gone.Fragments[0].Extents = nil
+	flat := mirrored(1, true)
+	flat.Data = 0
 	for _, cmd := range []meta.Command{
 		&meta.CreateBucket{},
 		&meta.CreateBucket{Bucket: meta.Bucket{Name: strings.Repeat("b", 256)}},
@@ -171,6 +177,8 @@ func testLimits(t *testing.T, s meta.Store) {
 		&meta.PutObject{Bucket: b, Object: meta.Object{Key: "k", Blob: single(1, -1)}},
 		&meta.PutObject{Bucket: b, Object: meta.Object{Key: "k", Blob: layout.Blob{ID: id(1), Kind: layout.KindSingle}}},
 		&meta.PutObject{Bucket: b, Object: meta.Object{Key: "k", Blob: odd}},
+		&meta.PutObject{Bucket: b, Object: meta.Object{Key: "k", Blob: gone}},
+		&meta.PutObject{Bucket: b, Object: meta.Object{Key: "k", Blob: flat}},
 		&meta.PutObject{Bucket: b, Object: meta.Object{Key: "k", Seal: &meta.Seal{}}},
 		&meta.DeleteObject{Bucket: b, Key: long},
 		&meta.CreateUpload{Bucket: b},
@@ -372,6 +380,7 @@ func testCorruption(t *testing.T, s meta.Store) {
 	blob := layout.Blob{ID: id(1), Size: 3}
 	must(t, s, &meta.PutObject{Bucket: b, Object: meta.Object{Key: "k", Version: id(1), Blob: blob, Size: 3}, Inline: []byte("one")})
 	must(t, s, &meta.PutObject{Bucket: b, Object: meta.Object{Key: "l", Version: id(2), Blob: single(2, 4), Size: 4, Metadata: []meta.Header{{Name: "m", Value: strings.Repeat("v", 400)}}}})
+	must(t, s, &meta.PutObject{Bucket: b, Object: meta.Object{Key: "m", Version: id(3), Blob: mirrored(3, false), Size: 9}})
 	must(t, s, &meta.PutDoc{Path: "p", Value: []byte("v")})
 	all, err := Dump(s)
 	if err != nil {

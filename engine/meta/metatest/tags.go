@@ -60,7 +60,7 @@ func testTags(t *testing.T, s meta.Store) {
 	for _, tags := range [][]meta.Header{few, many, few, many, nil, nil} {
 		c := &meta.SetTags{Bucket: b, Key: "k", Version: id(1), Tags: tags}
 		expect(c, nil)
-		o.Tags = tags
+		o.Tags, o.Blob = tags, bare(o.Blob)
 		got, err := meta.GetObject(s, &b, "k")
 		if err != nil {
 			t.Fatal(err)

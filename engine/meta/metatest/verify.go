@@ -19,6 +19,7 @@ type state struct {
 	payload map[layout.BlobID]string
 	garbage []meta.Garbage
 	blobs   map[layout.BlobID]meta.BackRef
+	repairs []meta.Repair
 }
 
 // load reads the whole state, in small pages so that paging is exercised.
@@ -50,13 +51,17 @@ func load(r meta.Reader) (*state, error) {
 	if st.garbage, err = meta.DueGarbage(r, math.MaxInt64, math.MaxInt); err != nil {
 		return nil, err
 	}
-	return st, meta.Blobs(r, func(ref meta.BackRef) error {
+	if err := meta.Blobs(r, func(ref meta.BackRef) error {
 		if _, twice := st.blobs[ref.Blob.ID]; twice {
 			return fmt.Errorf("blob %v has two back-references", ref.Blob.ID)
 		}
 		st.blobs[ref.Blob.ID] = ref
 		return nil
-	})
+	}); err != nil {
+		return nil, err
+	}
+	st.repairs, err = loadRepairs(r)
+	return st, err
 }
 
 func (st *state) inline(r meta.Reader, s meta.Slot, b *layout.Blob) error {
@@ -198,7 +203,7 @@ func Verify(r meta.Reader) error {
 			errs = append(errs, fmt.Errorf("blob %v: back-reference without owner", id))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, st.verifyRepairs(), verifyPlaces(r, st), verifyAudit(r, st))...)
 }
 
 // Dump returns every key and value of a store.

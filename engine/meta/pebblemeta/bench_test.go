@@ -34,6 +34,7 @@ func BenchmarkPutInline(b *testing.B) {
 		benchWays(b, fmt.Sprint(workers), func(b *testing.B, key *[32]byte) {
 			s, bk := openBench(b, key)
 			b.SetBytes(int64(len(payload)))
+			b.ReportAllocs()
 			var next atomic.Uint64
 			var wg sync.WaitGroup
 			b.ResetTimer()
@@ -137,6 +138,107 @@ func BenchmarkCrypt(b *testing.B) {
 			for off := int64(0); b.Loop(); off += 4099 {
 				streamAt(block, off).XORKeyStream(p, p)
 			}
+		})
+	}
+}
+
+// BenchmarkCopies stores new objects of 4 KiB with the metadata in one copy and more,
+// and reads them with nothing cached. All copies are on one drive here: each one more
+// costs its writes.
+func BenchmarkCopies(b *testing.B) {
+	payload := []byte(strings.Repeat("0123456789abcdef", 256))
+	for _, copies := range []int{1, 2, 3} {
+		open := func(b *testing.B) (*Store, meta.Bucket) {
+			o := Options{CacheSize: 1 << 20}
+			for range copies - 1 {
+				o.Copies = append(o.Copies, Copy{Dir: b.TempDir()})
+			}
+			s, err := Open(b.TempDir(), o)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = s.Close() })
+			return s, createBucket(b, s)
+		}
+		for _, workers := range []int{1, 64} {
+			b.Run(fmt.Sprintf("put/%d/%d", copies, workers), func(b *testing.B) {
+				s, bk := open(b)
+				var next atomic.Uint64
+				var wg sync.WaitGroup
+				b.ResetTimer()
+				cpu := cpuNow(b)
+				for range workers {
+					wg.Go(func() {
+						for n := next.Add(1); n <= uint64(b.N); n = next.Add(1) {
+							o := meta.Object{Key: fmt.Sprintf("%016x", rand.Uint64()), Version: numbered(n), Size: int64(len(payload)), Blob: layout.Blob{ID: numbered(n), Size: int64(len(payload))}}
+							if err := s.Mutate(context.Background(), 1, &meta.PutObject{Bucket: bk, Object: o, Inline: payload}); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wg.Wait()
+				b.StopTimer()
+				reportCPU(b, cpu)
+			})
+		}
+		b.Run(fmt.Sprintf("get/%d", copies), func(b *testing.B) {
+			s, bk := open(b)
+			metatest.Fill(b, s, bk, 100_000, func(i int) string { return fmt.Sprintf("key%07d", i) })
+			if err := s.db.Flush(); err != nil {
+				b.Fatal(err)
+			}
+			for _, direct := range []bool{true, false} {
+				b.Run(fmt.Sprintf("direct=%v", direct), func(b *testing.B) {
+					s.mirror.ReadDirectly(direct)
+					cpu := cpuNow(b)
+					for b.Loop() {
+						if _, err := meta.GetObject(s, &bk, fmt.Sprintf("key%07d", rand.IntN(100_000))); err != nil {
+							b.Fatal(err)
+						}
+					}
+					reportCPU(b, cpu)
+				})
+			}
+		})
+	}
+}
+
+// BenchmarkDelete removes objects of 4 KiB that are kept with the metadata.
+func BenchmarkDelete(b *testing.B) {
+	payload := make([]byte, 4096)
+	for _, workers := range []int{1, 16, 64} {
+		b.Run(fmt.Sprint(workers), func(b *testing.B) {
+			s, bk := openBench(b, nil)
+			each := func(fn func(n uint64) meta.Command, workers int) {
+				var next atomic.Uint64
+				var wg sync.WaitGroup
+				for range workers {
+					wg.Go(func() {
+						for n := next.Add(1); n <= uint64(b.N); n = next.Add(1) {
+							if err := s.Mutate(context.Background(), 1, fn(n)); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wg.Wait()
+			}
+			name := func(n uint64) string { return fmt.Sprintf("%016x", n*0x9e3779b97f4a7c15) }
+			each(func(n uint64) meta.Command {
+				o := meta.Object{Key: name(n), Version: numbered(n), Size: 4096, Blob: layout.Blob{ID: numbered(n), Size: 4096}}
+				return &meta.PutObject{Bucket: bk, Object: o, Inline: payload}
+			}, 256)
+			b.ReportAllocs()
+			b.ResetTimer()
+			cpu := cpuNow(b)
+			each(func(n uint64) meta.Command {
+				return &meta.DeleteObject{Bucket: bk, Key: name(n), IfSize: -1, Due: int64(n)}
+			}, workers)
+			b.StopTimer()
+			reportCPU(b, cpu)
 		})
 	}
 }

@@ -39,15 +39,16 @@ type task struct {
 	state atomic.Int32
 	begun chan struct{} // closed when Apply has returned: cmd is not touched any more
 	done  chan error    // the answer
+
+	result error // of Apply, for the syncer
 }
 
 // group is the commands of one batch, waiting for the sync.
 type group struct {
-	batch   *pebble.Batch // nil: nothing was written
-	index   uint64
-	tasks   []*task
-	results []error
-	err     error // the batch could not be committed
+	batch *pebble.Batch // nil: nothing was written
+	index uint64
+	tasks []*task
+	err   error // the batch could not be committed
 }
 
 // await waits for t's answer, or for ctx or the store to end.
@@ -87,6 +88,7 @@ func (s *Store) await(ctx context.Context, t *task) error {
 // commitLoop applies commands and hands batches to the syncer.
 func (s *Store) commitLoop(index uint64) {
 	defer close(s.syncs)
+	t := newTx(s)
 	for {
 		if s.Err() != nil {
 			s.drain()
@@ -102,7 +104,7 @@ func (s *Store) commitLoop(index uint64) {
 			s.drain()
 			return
 		}
-		g := s.build(first, index+1)
+		g := s.build(t, first, index+1)
 		if g.batch != nil && g.err == nil {
 			index++
 		}
@@ -132,24 +134,24 @@ func (s *Store) drain() {
 
 // build applies first and whatever else is queued to one batch and commits it
 // without waiting for the sync.
-func (s *Store) build(first *task, index uint64) *group {
-	g := &group{index: index}
-	batch := s.db.NewIndexedBatch()
-	t := &tx{batch: batch}
-	for next := first; next != nil && g.err == nil; next = s.poll(g, batch) {
+func (s *Store) build(t *tx, first *task, index uint64) *group {
+	g := &group{index: index, tasks: make([]*task, 0, min(len(s.queue)+1, maxGroup))}
+	t.begin()
+	for next := first; next != nil && g.err == nil; next = s.poll(g, t) {
 		if !next.state.CompareAndSwap(taskQueued, taskTaken) {
 			continue
 		}
 		err := t.run(next.cmd)
 		close(next.begun)
 		s.note(err)
+		next.result = err
 		g.tasks = append(g.tasks, next)
-		g.results = append(g.results, err)
 		var broken *batchError
 		if errors.As(err, &broken) {
 			g.err = err
 		}
 	}
+	batch := t.batch
 	if g.err != nil || batch.Empty() {
 		if err := batch.Close(); g.err == nil {
 			g.err = err
@@ -172,8 +174,8 @@ func (s *Store) build(first *task, index uint64) *group {
 }
 
 // poll returns the next command if the group has room and one is waiting.
-func (s *Store) poll(g *group, batch *pebble.Batch) *task {
-	if len(g.tasks) >= maxGroup || batch.Len() >= maxGroupBytes {
+func (s *Store) poll(g *group, t *tx) *task {
+	if len(g.tasks) >= maxGroup || t.batch.Len() >= maxGroupBytes {
 		return nil
 	}
 	select {
@@ -214,13 +216,13 @@ func (s *Store) syncLoop() {
 		if !broken && g.batch != nil {
 			s.applied.Store(g.index)
 		}
-		for i, t := range g.tasks {
+		for _, t := range g.tasks {
 			if broken {
 				// Even a refusal may rest on a batch that was lost.
 				t.done <- meta.ErrUnknownOutcome
 				continue
 			}
-			t.done <- g.results[i]
+			t.done <- t.result
 		}
 	}
 }

@@ -36,7 +36,8 @@ import (
 // salt: Pebble's files only grow, and a log that is used again gets a new header.
 //
 // A file of no bytes has no header. One that begins with anything but the magic
-// is a plain one, from before the store was encrypted. One that begins with the
+// is a plain one, from before the store was encrypted, unless the key id is in its
+// place, or the HMAC is that of a header with this salt: then it is damaged. One that begins with the
 // magic and is shorter than a header was cut off when it was made: it is empty.
 //
 // Counter mode keeps every byte at its place, so that what Pebble makes of torn
@@ -126,6 +127,9 @@ const (
 // ErrWrongKey, ErrBadHeader, meta.ErrNewer.
 func (k *storeKey) parseHeader(h []byte) (kind, cipher.Block, error) {
 	if len(h) < len(cryptMagic) || string(h[:len(cryptMagic)]) != cryptMagic {
+		if k.marked(h) {
+			return 0, nil, ErrBadHeader
+		}
 		return kindPlain, nil, nil
 	}
 	if len(h) < headerUsed {
@@ -144,6 +148,22 @@ func (k *storeKey) parseHeader(h []byte) (kind, cipher.Block, error) {
 		return 0, nil, ErrBadHeader
 	}
 	return kindEncrypted, k.file(h[32:headerMACed]), nil
+}
+
+// marked tells whether a file without the magic was encrypted with k all the same: its
+// header has the key's id, or a sum that only k makes. Such a file must not pass for a
+// plain one, and be encrypted once more.
+func (k *storeKey) marked(h []byte) bool {
+	if k == nil || len(h) < headerUsed {
+		return false
+	}
+	whole := make([]byte, headerUsed)
+	copy(whole, cryptMagic)
+	binary.BigEndian.PutUint32(whole[8:], cryptVersion)
+	binary.BigEndian.PutUint32(whole[12:], cryptHeader)
+	copy(whole[16:], k.id[:])
+	copy(whole[32:], h[32:headerMACed])
+	return bytes.Equal(h[16:32], k.id[:]) || hmac.Equal(h[headerMACed:headerUsed], k.sum(whole))
 }
 
 // inspect examines an open file.

@@ -111,6 +111,7 @@ func TestCryptFile(t *testing.T) {
 // system nor kept where the old file was plain.
 func TestReuse(t *testing.T) {
 	old := bytes.Repeat([]byte("old record "), 5000)
+	anew := []byte("what is new") // too long to be in the cipher text by chance
 	for _, encrypted := range []bool{false, true} {
 		mem := vfs.NewMem()
 		fs := newCryptFS(mem, nil)
@@ -134,12 +135,12 @@ func TestReuse(t *testing.T) {
 		before := readAll(t, mem, "1.log")
 		fs = newCryptFS(mem, newStoreKey(&testKey))
 		f, err = fs.ReuseForWrite("1.log", "2.log", vfs.WriteCategoryUnspecified)
-		write(f, err, []byte("new"))
+		write(f, err, anew)
 		got, raw := readAll(t, fs, "2.log"), readAll(t, mem, "2.log")
-		if !bytes.HasPrefix(got, []byte("new")) || bytes.Contains(got, []byte("old record")) {
+		if !bytes.HasPrefix(got, anew) || bytes.Contains(got, []byte("old record")) {
 			t.Errorf("encrypted %v: reads %.40q", encrypted, got)
 		}
-		if bytes.Contains(raw, []byte("record")) || bytes.Contains(raw, []byte("new")) {
+		if bytes.Contains(raw, []byte("old record")) || bytes.Contains(raw, anew) {
 			t.Errorf("encrypted %v: plain text on the drive", encrypted)
 		}
 		if encrypted && (len(raw) != len(before) || bytes.Equal(raw[:headerUsed], before[:headerUsed])) {
@@ -333,12 +334,8 @@ func TestHeader(t *testing.T) {
 	for i := range headerUsed {
 		bad := bytes.Clone(h)
 		bad[i] ^= 1
-		got, _, err := k.parseHeader(bad)
-		if i < len(cryptMagic) {
-			if got != kindPlain || err != nil {
-				t.Errorf("byte %d of the magic: %v %v", i, got, err)
-			}
-		} else if !errors.Is(err, ErrBadHeader) && !errors.Is(err, ErrWrongKey) && !errors.Is(err, meta.ErrNewer) {
+		_, _, err := k.parseHeader(bad)
+		if !errors.Is(err, ErrBadHeader) && !errors.Is(err, ErrWrongKey) && !errors.Is(err, meta.ErrNewer) {
 			t.Errorf("byte %d: %v", i, err)
 		}
 	}

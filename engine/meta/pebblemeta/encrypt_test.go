@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluicehq/sluice/engine/meta"
 	"github.com/sluicehq/sluice/engine/meta/metatest"
+	"github.com/sluicehq/sluice/engine/meta/pebblemeta/faultfs"
 )
 
 const marker = "planted-marker"
@@ -140,7 +141,7 @@ func TestEncryptCrash(t *testing.T) {
 	var mu sync.Mutex
 	var clones []*vfs.MemFS
 	rng := rand.New(rand.NewPCG(1, 2))
-	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	fs := faultfs.Wrap(mem, func(op errorfs.Op) error {
 		if !watching.Load() {
 			return nil
 		}
@@ -149,7 +150,7 @@ func TestEncryptCrash(t *testing.T) {
 		percent := []int{0, 50, 100}[len(clones)%3]
 		clones = append(clones, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng}))
 		return nil
-	}))
+	})
 	s, b, acked := filled(t, fs)
 	defer s.Close()
 	applied := s.Applied()
@@ -185,12 +186,12 @@ func TestEncryptFailure(t *testing.T) {
 	for step := 1 + rand.Int64N(4); ; step += 4 {
 		mem := vfs.NewCrashableMem()
 		var count, failAt atomic.Int64
-		fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		fs := faultfs.Wrap(mem, func(op errorfs.Op) error {
 			if at := failAt.Load(); at > 0 && count.Add(1) == at {
 				return boom
 			}
 			return nil
-		}))
+		})
 		s, b, acked := filled(t, fs)
 		failAt.Store(step)
 		err := s.Encrypt(context.Background(), &testKey)
@@ -258,12 +259,12 @@ func TestEncryptCancel(t *testing.T) {
 func TestRecycledLogs(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	var reused atomic.Int64
-	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	fs := faultfs.Wrap(mem, func(op errorfs.Op) error {
 		if op.Kind == errorfs.OpReuseForWrite {
 			reused.Add(1)
 		}
 		return nil
-	}))
+	})
 	s, err := Open("m", Options{FS: fs})
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/sluicehq/sluice/engine/layout"
 	"github.com/sluicehq/sluice/engine/meta"
 	"github.com/sluicehq/sluice/engine/meta/metatest"
+	"github.com/sluicehq/sluice/engine/meta/pebblemeta/faultfs"
 )
 
 func numbered(n uint64) (id [16]byte) {
@@ -128,13 +129,13 @@ func syncFailure(t *testing.T, enc *[32]byte) {
 	var broken atomic.Bool
 	boom := errors.New("boom")
 	mem := vfs.NewCrashableMem()
-	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+	fs := faultfs.Wrap(mem, func(op errorfs.Op) error {
 		sync := op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo
 		if broken.Load() && sync && strings.HasSuffix(op.Path, ".log") {
 			return boom
 		}
 		return nil
-	}))
+	})
 	s, err := Open("m", Options{FS: fs, Key: enc})
 	if err != nil {
 		t.Fatal(err)

@@ -1,15 +1,19 @@
 package pebblemeta
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/sluicehq/sluice/engine/meta/pebblemeta/mirrorfs"
 )
 
 const (
@@ -32,6 +36,17 @@ type Options struct {
 	// Key encrypts everything in the store's files, plain ones that are there
 	// included; nil: the store is plain. See crypt_header.go.
 	Key *[32]byte
+	// Copies are further directories that hold the same as the store's own, or are
+	// made to when the store opens; every write goes to all of them, and is durable in
+	// all of them before it is acknowledged.
+	Copies []Copy
+	// Eject is called when a copy, dir, failed or hangs, with writes held back: nothing
+	// more is acknowledged until it has recorded durably that the copy is stale. Its
+	// error takes the store out of service. nil: nothing is recorded.
+	Eject func(ctx context.Context, dir string, cause error) error
+	// Patience is how long a write or sync of one of several copies, or a read, may
+	// take before that copy is given up. 0: 10 s.
+	Patience time.Duration
 }
 
 // pebbleOptions also sets s.crypt.
@@ -56,6 +71,7 @@ func (s *Store) pebbleOptions(o Options) *pebble.Options {
 			BackgroundError: func(err error) { s.log.Error("metadata: background error", "err", err) },
 			DataCorruption: func(info pebble.DataCorruptionInfo) {
 				s.log.Error("metadata: corruption", "what", fmt.Sprint(info))
+				s.suspect(info.Path, info.Details)
 			},
 			DiskSlow: func(info pebble.DiskSlowInfo) {
 				s.log.Warn("metadata: slow disk", "what", fmt.Sprint(info))
@@ -67,14 +83,17 @@ func (s *Store) pebbleOptions(o Options) *pebble.Options {
 		},
 	}
 	if po.FS == nil {
+		several := runtime.GOMAXPROCS(0) > 1
+		logs := newLogFS(vfs.Default, func() bool { return !several || s.callers.Load() > 1 })
+		s.logSyncs, po.FS = logs.pool, logs
 		po.WithFSDefaults() // measures how long the disk takes, for DiskSlow
 	}
 	var key *storeKey
 	if o.Key != nil {
 		key = newStoreKey(o.Key)
 	}
-	s.crypt = newCryptFS(po.FS, key)
-	po.FS = s.crypt
+	s.layers(o, po.FS, key)
+	po.FS = guardFS{s.crypt, s}
 	if po.CacheSize == 0 {
 		po.CacheSize = defaultCache
 	}
@@ -100,7 +119,25 @@ func (s *Store) pebbleOptions(o Options) *pebble.Options {
 			TargetGarbageRatio:    0.2,
 		}
 	}
+	s.readerOptions = po.MakeReaderOptions()
 	return po
+}
+
+// layers sets the file systems between Pebble and the drives, of which inner is the
+// own directory's.
+func (s *Store) layers(o Options, inner vfs.FS, key *storeKey) {
+	s.osFS = inner
+	if o.FS != nil {
+		s.osFS = vfs.Default
+	}
+	copies := []mirrorfs.Copy{{Dir: s.dir, FS: inner, NoWait: o.FS == nil}}
+	for _, c := range o.Copies {
+		copies = append(copies, s.mirrorCopy(c))
+	}
+	s.mirror = mirrorfs.New(copies, mirrorfs.Options{
+		Eject: o.Eject, Patience: o.Patience, Logger: s.log, Check: s.verify,
+	})
+	s.crypt = newCryptFS(s.mirror, key)
 }
 
 // counterMerger sums counters: 8 bytes, big-endian, two's complement. Its name

@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/engine/meta/pebblemeta/faultfs"
 )
 
 // within fails the test when fn takes longer than a hang would be told from.
@@ -35,12 +36,12 @@ func TestParked(t *testing.T) { bothWays(t, parked) }
 
 func parked(t *testing.T, key *[32]byte) {
 	var broken atomic.Bool
-	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+	fs := faultfs.Wrap(vfs.NewMem(), func(op errorfs.Op) error {
 		if broken.Load() && strings.Contains(op.Path, "MANIFEST") {
 			return errors.New("boom")
 		}
 		return nil
-	}))
+	})
 	s, err := Open("m", Options{FS: fs, Key: key})
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +99,7 @@ func parked(t *testing.T, key *[32]byte) {
 // bulk is a command with a large batch: values of 64 KiB under n keys.
 type bulk struct{ n int }
 
-func (c *bulk) key(i int) []byte { return fmt.Appendf([]byte{0, 1, 'z'}, "%08d", i) }
+func (c *bulk) key(i int) []byte { return fmt.Appendf([]byte{0xff, 0xf0, 'z'}, "%08d", i) }
 
 func (c *bulk) value(i int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8), 1, 2}, 16<<10) }
 

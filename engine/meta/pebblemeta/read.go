@@ -1,7 +1,9 @@
 package pebblemeta
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -21,28 +23,100 @@ func get(r pebble.Reader, key []byte) ([]byte, bool, error) {
 	return out, true, closer.Close()
 }
 
-// iter adapts a Pebble iterator. release, if any, runs once on Close.
+// read is get, which is done again where it finds damage that another copy of the
+// file may not have.
+func (s *Store) read(r pebble.Reader, key []byte) ([]byte, bool, error) {
+	for try := 0; ; try++ {
+		v, ok, err := get(r, key)
+		if err == nil || !s.again(err, try) {
+			return v, ok, err
+		}
+	}
+}
+
+// iter adapts a Pebble iterator. Where that finds damage, it goes on with another one
+// of the same state at the same place, as long as another copy of the file may be
+// better. release, if any, runs once on Close.
 type iter struct {
+	s       *Store
+	from    pebble.Reader
+	lo, hi  []byte
 	it      *pebble.Iterator
 	begun   bool
+	tries   int    // since it last got on
+	at      []byte // the present key
 	err     error
 	release func()
 }
 
-func newIter(r pebble.Reader, lo, hi []byte, release func()) *iter {
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lo, UpperBound: hi})
-	return &iter{it: it, err: err, release: release}
+func (s *Store) newIter(r pebble.Reader, lo, hi []byte, release func()) *iter {
+	i := &iter{s: s, from: r, lo: lo, hi: hi, release: release}
+	i.open()
+	return i
+}
+
+func (i *iter) open() {
+	i.it, i.err = i.from.NewIter(&pebble.IterOptions{LowerBound: i.lo, UpperBound: i.hi})
+	for i.err != nil && i.s.again(i.err, i.tries) {
+		i.tries++
+		i.it, i.err = i.from.NewIter(&pebble.IterOptions{LowerBound: i.lo, UpperBound: i.hi})
+	}
+}
+
+// reopen tells whether there is a new iterator in the place of one that failed.
+func (i *iter) reopen(err error) bool {
+	if err == nil || !i.s.again(err, i.tries) {
+		return false
+	}
+	i.tries++
+	old := i.it
+	// Not a new one of the store: between two keys that would be another state.
+	i.it, i.err = old.Clone(pebble.CloneOptions{})
+	for i.err != nil && i.s.again(i.err, i.tries) {
+		i.tries++
+		i.it, i.err = old.Clone(pebble.CloneOptions{})
+	}
+	_ = old.Close() // its error is err
+	return i.err == nil
+}
+
+// move does fn, again if it failed on damage, and notes the key.
+func (i *iter) move(fn func() bool) bool {
+	ok := fn()
+	for !ok && i.reopen(i.it.Error()) {
+		ok = fn()
+	}
+	if i.err != nil || !ok {
+		return false
+	}
+	i.arrived()
+	return true
+}
+
+// arrived notes the key, and that there may be as much damage again before the next
+// one: a long iterator crosses many files.
+func (i *iter) arrived() {
+	i.at = append(i.at[:0], i.it.Key()...)
+	i.tries = 0
 }
 
 func (i *iter) Next() bool {
-	if i.err != nil {
+	switch {
+	case i.err != nil:
+		return false
+	case !i.begun:
+		i.begun = true
+		return i.move(func() bool { return i.it.First() })
+	}
+	if i.it.Next() {
+		i.arrived()
+		return true
+	}
+	if i.it.Error() == nil || !i.reopen(i.it.Error()) {
 		return false
 	}
-	if !i.begun {
-		i.begun = true
-		return i.it.First()
-	}
-	return i.it.Next()
+	next := append(bytes.Clone(i.at), 0) // the first key behind the last one
+	return i.move(func() bool { return i.it.SeekGE(next) })
 }
 
 func (i *iter) SeekGE(key []byte) bool {
@@ -50,16 +124,27 @@ func (i *iter) SeekGE(key []byte) bool {
 		return false
 	}
 	i.begun = true
-	return i.it.SeekGE(key)
+	return i.move(func() bool { return i.it.SeekGE(key) })
 }
 
-func (i *iter) Key() []byte { return i.it.Key() }
+// Key is not Pebble's memory, which Value may exchange for another iterator's.
+func (i *iter) Key() []byte { return i.at }
 
 func (i *iter) Value() ([]byte, error) {
 	if i.err != nil {
 		return nil, i.err
 	}
-	return i.it.ValueAndErr()
+	v, err := i.it.ValueAndErr()
+	for err != nil && i.reopen(err) {
+		if !i.it.SeekGE(i.at) || !bytes.Equal(i.it.Key(), i.at) {
+			if err = i.it.Error(); err == nil {
+				err = fmt.Errorf("%w: a key is not there when it is read again", meta.ErrBadRecord)
+			}
+			continue
+		}
+		v, err = i.it.ValueAndErr()
+	}
+	return v, err
 }
 
 func (i *iter) Err() error {
@@ -94,14 +179,14 @@ func (n *snapshot) Get(key []byte) ([]byte, bool, error) {
 	if n.snap == nil {
 		return nil, false, meta.ErrClosed
 	}
-	return get(n.snap, key)
+	return n.s.read(n.snap, key)
 }
 
 func (n *snapshot) Iter(lo, hi []byte) meta.Iterator {
 	if n.snap == nil || !n.s.enter() {
 		return &iter{err: meta.ErrClosed}
 	}
-	return newIter(n.snap, lo, hi, n.s.leave)
+	return n.s.newIter(n.snap, lo, hi, n.s.leave)
 }
 
 func (n *snapshot) Close() (err error) {

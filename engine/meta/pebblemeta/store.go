@@ -12,28 +12,47 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/engine/meta/pebblemeta/mirrorfs"
 )
 
 // closePatience is how long Close waits for iterators and snapshots.
 const closePatience = 10 * time.Second
 
+// hungPatience is how long Close waits for drives.
+const hungPatience = time.Minute
+
 // Store is a meta.Store on Pebble.
 type Store struct {
-	db    *pebble.DB
-	dir   string
-	crypt *cryptFS
-	lock  *pebble.Lock // of dir, where there is a key; else Pebble has it
-	log   *slog.Logger
-	queue chan *task
-	syncs chan *group
+	db     *pebble.DB
+	dir    string
+	crypt  *cryptFS
+	mirror *mirrorfs.FS // below crypt
+	osFS   vfs.FS       // of copies without one of their own
+	lock   *pebble.Lock // of dir, where there is a key; else Pebble has it
+	log    *slog.Logger
+	queue  chan *task
+	syncs  chan *group
 
-	applied  atomic.Uint64 // durable
+	markers markers // the committer's
+
+	logSyncs *syncPool    // nil: the files are not the operating system's
+	callers  atomic.Int64 // of Mutate, inside
+
+	applied       atomic.Uint64         // durable
+	readerOptions sstable.ReaderOptions // of tables
+
+	suspectsMu sync.Mutex
+	suspects   map[string]time.Time // files that Pebble found damaged, and when
+
 	stalls   atomic.Uint64
 	commands atomic.Uint64
 	failed   atomic.Uint64
 	fatal    atomic.Bool // a goroutine of Pebble is parked; Pebble cannot be closed
+	running  atomic.Bool // Pebble is open, and not being closed
 
 	dead     chan struct{} // closed by the first die
 	deadOnce sync.Once
@@ -55,21 +74,9 @@ var _ meta.Store = (*Store)(nil)
 // Open opens or creates the store in dir. meta.ErrNewer: it was written by a
 // later release. ErrEncrypted, ErrWrongKey: see Options.Key.
 func Open(dir string, opts Options) (*Store, error) {
-	s := &Store{
-		dir:     dir,
-		log:     opts.Logger,
-		queue:   make(chan *task, queueLen),
-		syncs:   make(chan *group, pipelineLen),
-		dead:    make(chan struct{}),
-		stop:    make(chan struct{}),
-		stopped: make(chan struct{}),
-		idle:    make(chan struct{}),
-	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
+	s := newStore(dir, opts.Logger)
 	po := s.pebbleOptions(opts)
-	err := s.prepare(po)
+	err := s.prepare(po, len(opts.Copies) > 0)
 	if err == nil {
 		err = protect(func() (err error) {
 			s.db, err = pebble.Open(dir, po)
@@ -79,7 +86,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metadata: open %s: %w", dir, errors.Join(err, s.release()))
 	}
-	v, ok, err := get(s.db, meta.AppliedKey())
+	v, ok, err := s.read(s.db, meta.AppliedKey())
 	if err == nil && ok && len(v) != 8 {
 		err = fmt.Errorf("%w: applied index", meta.ErrBadRecord)
 	}
@@ -89,15 +96,36 @@ func Open(dir string, opts Options) (*Store, error) {
 	if ok {
 		s.applied.Store(binary.BigEndian.Uint64(v))
 	}
+	s.running.Store(true)
 	go s.commitLoop(s.applied.Load())
 	go s.syncLoop()
 	return s, nil
 }
 
-// prepare checks that every file can be read and, with a key, encrypts those that
-// are plain: it completes an Encrypt that was cut short.
-func (s *Store) prepare(po *pebble.Options) (err error) {
-	if s.crypt.key.Load() == nil {
+func newStore(dir string, log *slog.Logger) *Store {
+	s := &Store{
+		dir:     dir,
+		log:     log,
+		queue:   make(chan *task, queueLen),
+		syncs:   make(chan *group, pipelineLen),
+		dead:    make(chan struct{}),
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
+		idle:    make(chan struct{}),
+
+		suspects: map[string]time.Time{},
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	return s
+}
+
+// prepare makes the copies equal, checks that every file can be read and, with a key,
+// encrypts those that are plain: it completes an Encrypt that was cut short.
+func (s *Store) prepare(po *pebble.Options, copies bool) (err error) {
+	encrypted := s.crypt.key.Load() != nil
+	if !encrypted && !copies {
 		return s.crypt.check(s.dir)
 	}
 	if err := s.crypt.MkdirAll(s.dir, 0o755); err != nil {
@@ -107,7 +135,15 @@ func (s *Store) prepare(po *pebble.Options) (err error) {
 		return err
 	}
 	po.Lock = s.lock
-	if err := s.crypt.check(s.dir); err != nil {
+	if err := s.mirror.Equalize(context.Background(), s.better); err != nil {
+		return err
+	}
+	if encrypted && copies {
+		if err := s.checkHeaders(); err != nil {
+			return err
+		}
+	}
+	if err := s.crypt.check(s.dir); err != nil || !encrypted {
 		return err
 	}
 	return s.crypt.convertAll(context.Background(), s.dir)
@@ -115,7 +151,10 @@ func (s *Store) prepare(po *pebble.Options) (err error) {
 
 // release gives back what is not Pebble's own.
 func (s *Store) release() error {
-	err := s.crypt.close()
+	err := errors.Join(s.crypt.close(), s.mirror.Close())
+	if s.logSyncs != nil {
+		s.logSyncs.close()
+	}
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
 	}
@@ -162,7 +201,7 @@ func (s *Store) Get(key []byte) ([]byte, bool, error) {
 		return nil, false, meta.ErrClosed
 	}
 	defer s.leave()
-	return get(s.db, key)
+	return s.read(s.db, key)
 }
 
 // Iter implements meta.Reader.
@@ -170,7 +209,7 @@ func (s *Store) Iter(lo, hi []byte) meta.Iterator {
 	if !s.enter() {
 		return &iter{err: meta.ErrClosed}
 	}
-	return newIter(s.db, lo, hi, s.leave)
+	return s.newIter(s.db, lo, hi, s.leave)
 }
 
 // guarded runs fn, which takes Pebble's big lock. A fatal error parks a goroutine
@@ -243,6 +282,7 @@ func (s *Store) Metrics() map[string]float64 {
 		"queue_length":          float64(len(s.queue)),
 		"out_of_service":        boolMetric(s.Err() != nil),
 	}
+	maps.Copy(out, countsOf(s.mirror.Counts()))
 	if m := s.pebbleMetrics(); m != nil {
 		maps.Copy(out, countersOf(m))
 	}
@@ -273,6 +313,16 @@ func countersOf(m *pebble.Metrics) map[string]float64 {
 	}
 }
 
+func countsOf(c mirrorfs.Counts) map[string]float64 {
+	return map[string]float64{
+		"copies":                     float64(c.InService),
+		"copies_ejected_total":       float64(c.Ejected),
+		"copies_reads_retried_total": float64(c.Switched),
+		"copies_files_healed_total":  float64(c.Healed),
+		"copies_files_damaged":       float64(c.Damaged),
+	}
+}
+
 func boolMetric(b bool) float64 {
 	if b {
 		return 1
@@ -281,7 +331,8 @@ func boolMetric(b bool) float64 {
 }
 
 // Close answers what is queued, waits for the readers inside, at most 10 s, and
-// closes Pebble. It is safe to call again.
+// closes Pebble. It is safe to call again. Where no drive answers it gives up after a
+// minute: what was acknowledged is durable.
 func (s *Store) Close() error {
 	switch old := s.users.Or(shut); {
 	case old&shut != 0:
@@ -289,14 +340,31 @@ func (s *Store) Close() error {
 	case old == 0:
 		s.empty.Do(func() { close(s.idle) })
 	}
+	done := make(chan error, 1)
+	go func() { done <- s.closeNow() }()
+	timer := time.NewTimer(hungPatience)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("metadata: closing %s: %w", s.dir, mirrorfs.ErrHung)
+	}
+}
+
+func (s *Store) closeNow() error {
 	close(s.stop)
 	select {
 	case <-s.stopped:
 	case <-s.dead:
 		// The loops may be parked inside Pebble; without that they end by themselves.
+		patience := closePatience
+		if s.fatal.Load() {
+			patience = parkedPatience
+		}
 		select {
 		case <-s.stopped:
-		case <-time.After(closePatience):
+		case <-time.After(patience):
 			return s.deadErr
 		}
 	}
@@ -308,6 +376,7 @@ func (s *Store) Close() error {
 	case <-time.After(closePatience):
 		return errors.New("metadata: closed with readers inside; pebble left open")
 	}
+	s.running.Store(false)
 	// A fatal error may park one of Pebble's goroutines while Pebble closes.
 	err, ok := guarded(s, func() error { return protect(s.db.Close) })
 	if !ok {
@@ -328,6 +397,8 @@ func (s *Store) Mutate(ctx context.Context, _ meta.Slot, cmd meta.Command) error
 		return meta.ErrClosed
 	default:
 	}
+	s.callers.Add(1)
+	defer s.callers.Add(-1)
 	t := &task{cmd: cmd, begun: make(chan struct{}), done: make(chan error, 1)}
 	select {
 	case s.queue <- t:
