@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/sluicehq/sluice/engine/drive"
 	"github.com/sluicehq/sluice/engine/layout"
 	"github.com/sluicehq/sluice/engine/meta"
 	"github.com/sluicehq/sluice/engine/seal"
@@ -14,11 +13,12 @@ import (
 // Body streams verified bytes of an object. Closing it does not close the
 // Object. It is for one goroutine at a time.
 //
-// WriteTo is the fast way: bytes go out of the buffers that the drive filled,
-// and it holds one or two of them as long as the writer takes. It must not feed
-// a Put. Read is the way of copies: from the first Read on, the Body holds no
-// buffer of the arena between calls, so that a Put that reads from it may wait
-// for one.
+// WriteTo is the fast way: bytes go out of the buffers that the drives filled,
+// and it holds some as long as the writer takes: one or two of a blob in one
+// fragment, those of one or two rows of a striped one, one for a slow writer. It
+// must not feed a Put. Read is the way of copies: from the first Read on, the Body
+// holds no buffer of the arena between calls (devices that are late to answer may),
+// so that a Put that reads from it may wait for one.
 type Body struct {
 	o      *Object
 	ctx    context.Context
@@ -26,11 +26,12 @@ type Body struct {
 	left   int64   // bytes not delivered yet
 	whole  bool    // there was one piece, and none of it was consumed
 
-	mem    []byte        // rest of the present piece, when it is in memory
-	r      *drive.Reader // reads the rest of the present piece; nil once detached
-	u      *unsealer     // the same for an encrypted piece
-	frame  loan          // of Read: verified bytes, of which
-	ready  []byte        // these were not handed out yet
+	mem    []byte    // rest of the present piece, when it is in memory
+	hot    []byte    // all of the present piece's blob, to be given back to the cache; mem is within
+	r      *run      // reads the rest of the present piece; nil once detached
+	u      *unsealer // the same for an encrypted piece
+	frame  loan      // of Read: verified bytes, of which
+	ready  []byte    // these were not handed out yet
 	sink   sink
 	closed bool
 }
@@ -50,17 +51,17 @@ func (s *sink) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// drive returns the drive and extents of the present piece.
-func (b *Body) drive(blob *layout.Blob) (*drive.Drive, []layout.Extent, error) {
-	if blob.Kind != layout.KindSingle || len(blob.Fragments) != 1 {
-		return nil, nil, fail(Corrupt, fmt.Errorf("%w: blob %s, kind %d", errPlacement, blob.ID, blob.Kind))
+// stored opens stored bytes [off, off+n) of a piece. Where its blob lies is looked up
+// once, and again by whoever does not find it there.
+func (b *Body) stored(p *piece, off, n int64) (*run, error) {
+	if p.at == nil {
+		at, err := b.o.e.locate(b.o.bucket.Slot, &p.blob)
+		if err != nil {
+			return nil, err
+		}
+		p.at = at
 	}
-	f := &blob.Fragments[0]
-	d := b.o.e.drives.byID[f.Drive]
-	if d == nil {
-		return nil, nil, fail(Unavailable, fmt.Errorf("%w: blob %s, drive %s", errNoDrive, blob.ID, f.Drive))
-	}
-	return d, f.Extents, nil
+	return p.at.open(b.ctx, off, n)
 }
 
 // open prepares the present piece: in memory, or with a reader that has
@@ -74,15 +75,28 @@ func (b *Body) open() (err error) {
 		b.u, err = b.unseal(p, p.off, p.n)
 		return err
 	}
-	d, exts, err := b.drive(&p.blob)
-	if err != nil {
-		return err
+	return b.openPlain(p)
+}
+
+// openPlain opens a piece that is stored as it is: from the cache of what is read often,
+// where the blob is in there, which may also come to take it.
+func (b *Body) openPlain(p *piece) (err error) {
+	hot := b.o.e.hot
+	fits := hot.fits(p.blob.Size)
+	if fits {
+		if mem := hot.get(p.blob.ID); mem != nil {
+			b.hot = mem
+			if p.blob.Size != int64(len(mem)) || p.off+p.n > p.blob.Size {
+				return fail(Corrupt, fmt.Errorf("%w: blob %s, %d bytes and %d", errGeometry, p.blob.ID, p.blob.Size, len(mem)))
+			}
+			b.mem = mem[p.off : p.off+p.n]
+			return nil
+		}
 	}
-	if b.r, err = d.OpenFragment(b.ctx, p.blob.ID, exts, p.blob.Size, p.off, p.n); err != nil {
-		b.r = nil
-		return driveError(err)
+	if b.r, err = b.stored(p, p.off, p.n); err == nil && fits && int64(len(b.r.rest)) == p.blob.Size {
+		hot.offer(p.blob.ID, b.r.rest)
 	}
-	return nil
+	return err
 }
 
 // sealed reports whether what is stored is encrypted.
@@ -123,8 +137,12 @@ func (b *Body) step() {
 }
 
 func (b *Body) closeReader() {
+	if b.hot != nil {
+		b.o.e.hot.giveBack(b.pieces[0].blob.ID, len(b.hot))
+		b.hot = nil
+	}
 	if b.r != nil {
-		b.r.Close()
+		_ = b.r.Close()
 		b.r = nil
 	}
 	if b.u != nil {
@@ -136,7 +154,7 @@ func (b *Body) closeReader() {
 // Bytes returns the whole content when it is already in memory (small inline
 // objects), else nil. It is valid until Close.
 func (b *Body) Bytes() []byte {
-	if !b.whole {
+	if !b.whole || b.hot != nil { // what of the cache is in use is counted until Close
 		return nil
 	}
 	return b.mem
@@ -195,11 +213,7 @@ func (b *Body) writePiece() (total int64, err error) {
 	}
 	n, err := b.r.WriteTo(&b.sink)
 	b.took(n)
-	switch {
-	case b.sink.err != nil:
-	case err != nil:
-		err = driveError(err)
-	case b.pieces[0].n != 0:
+	if err == nil && b.pieces[0].n != 0 {
 		err = fail(Corrupt, io.ErrUnexpectedEOF)
 	}
 	return total + n, err
@@ -244,9 +258,9 @@ func (b *Body) read(p []byte) (int, error) {
 	if len(b.ready) == 0 {
 		b.frame.release()
 		// Whole frames, so that none is read twice.
-		frame := int64(drive.FramePayload)
+		frame := window(&at.blob)
 		if b.sealed() {
-			frame = framePlain
+			frame = frame / seal.ChunkStored * seal.ChunkPlain
 		}
 		want := min(at.n, frame-at.off%frame)
 		direct := int64(len(p)) >= min(want, directRead)
@@ -284,21 +298,14 @@ func (b *Body) fill(p []byte) error {
 	}
 	r := b.r
 	if b.r = nil; r == nil {
+		var err error
 		at := &b.pieces[0]
-		d, exts, err := b.drive(&at.blob)
-		if err != nil {
+		if r, err = b.stored(at, at.off, int64(len(p))); err != nil {
 			return err
 		}
-		if r, err = d.OpenFragment(b.ctx, at.blob.ID, exts, at.blob.Size, at.off, int64(len(p))); err != nil {
-			return driveError(err)
-		}
 	}
-	_, err := io.ReadFull(r, p)
-	r.Close()
-	if err != nil {
-		return driveError(err)
-	}
-	return nil
+	defer r.Close()
+	return r.fill(p)
 }
 
 // Close releases buffers.

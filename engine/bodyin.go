@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"io"
+
+	"github.com/sluicehq/sluice/engine/drive"
 )
 
 var errBadReader = errors.New("body returned an impossible count")
@@ -18,6 +20,38 @@ type bodyReader struct {
 	head []byte // bytes read ahead
 	eof  bool   // r has ended
 	err  error  // what r returned, other than io.EOF
+	lent lender // r, from lend to stopLending; else nil
+}
+
+// lender is a request body that reads memory which its Read has filled again later,
+// from Lend on: see drive.Lender. It verifies what it has to by the Read that returns
+// io.EOF. s3fast/body.Reader is one.
+type lender interface {
+	drive.Lender
+	Lend()
+}
+
+// lend allows the body to read memory again that it fills from now on. Whoever hands
+// it some has to settle before using the memory otherwise; stopLending is a must.
+func (b *bodyReader) lend() {
+	if b.lent, _ = b.r.(lender); b.lent != nil {
+		b.lent.Lend()
+	}
+}
+
+// Settle implements drive.Lender.
+func (b *bodyReader) Settle(off int64) {
+	if b.lent != nil {
+		b.lent.Settle(off)
+	}
+}
+
+// StopLending implements drive.Lender.
+func (b *bodyReader) StopLending() {
+	if b.lent != nil {
+		b.lent.StopLending()
+		b.lent = nil
+	}
 }
 
 // Read implements io.Reader: it ends in io.EOF after the size told, or earlier

@@ -99,8 +99,9 @@ func (s *simulation) add(o *simulation) {
 func simulate(t *testing.T, seed uint64) *simulation {
 	rng := rand.New(rand.NewPCG(seed, 0xdead))
 	s := &simulation{t: t, rng: rng}
-	o := rigOptions{crash: true, seed: seed, drives: 1 + rng.IntN(3), capacity: 6 << 20, arena: 16 << 20}
+	o := rigOptions{crash: true, seed: seed, drives: 1 + rng.IntN(6), capacity: 6 << 20, arena: 16 << 20}
 	o.cfg.InlineMax = []int64{1, 512, 4096}[rng.IntN(3)]
+	o.cfg.Parity = rng.IntN(4) - 1
 	o.cfg.Grace = []time.Duration{1, time.Millisecond, 20 * time.Millisecond}[rng.IntN(3)]
 	if rng.IntN(3) == 0 {
 		o.latency = 500 * time.Microsecond

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicehq/sluice/engine/drive"
+	"github.com/sluicehq/sluice/engine/layout"
 	"github.com/sluicehq/sluice/engine/meta"
 	"github.com/sluicehq/sluice/ioring"
 )
@@ -34,7 +36,10 @@ const (
 // Config of Open. The engine owns Drives and Store from then on.
 type Config struct {
 	Drives []*drive.Drive
-	Store  meta.Store
+	// Expected names the drives that belong to the cluster, whether or not they are
+	// among Drives: those that are not are absent. See AttachDrive.
+	Expected []layout.DriveID
+	Store    meta.Store
 	// InlineMax is the largest payload, in bytes, kept with the metadata.
 	// 0: DefaultInlineMax. Range 1…1 MiB.
 	InlineMax int64
@@ -42,13 +47,20 @@ type Config struct {
 	// time; more writes wait. Give it half the arena: copies need the rest to
 	// make progress. 0: DefaultWriteBuffers; at least ioring.LargeBuffer.
 	WriteBuffers int64
+	// ReadCache is the memory, in bytes, for the content of small blobs that are read
+	// often; readers in flight may hold as much again. 0: none is kept.
+	ReadCache int64
 	// Grace is how long the data of replaced and deleted objects is kept at
 	// least; readers in flight hold theirs longer. 0: 5 s.
 	Grace time.Duration
+	// Parity is how many drives may fail at a time without loss of what is written
+	// from now on; see AutoParity. 0: ParityDefault.
+	Parity int
 	// MetaFree returns the bytes left to the metadata store, which must not
 	// run full: below MetaReserve, writes answer NoSpace. nil: unlimited.
 	MetaFree    func() (int64, error)
 	MetaReserve int64
+	Timing      Timing
 	Now         func() time.Time // nil: time.Now
 	Logger      *slog.Logger
 }
@@ -71,6 +83,10 @@ func (c *Config) complete() error {
 	if c.Grace < 0 {
 		return fmt.Errorf("Grace is %s", c.Grace)
 	}
+	c.Timing.complete(c.Grace)
+	if c.Parity < ParityNone || c.Parity > layout.MaxParity {
+		return fmt.Errorf("Parity is %d; it must be %d…%d", c.Parity, ParityNone, layout.MaxParity)
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -91,16 +107,25 @@ type Engine struct {
 	minPart int64 // MinPartSize, but for tests
 
 	drives    *driveSet
+	joining   sync.Mutex   // held while a drive is attached or forgotten
+	names     epochs       // commits under way that name places on drives; see attach.go
+	parity    atomic.Int32 // Config.Parity, or what SetParity said
 	buckets   bucketCache
 	epochs    epochs
 	pins      pins
 	gate      *gate
+	commits   deadline
 	payloads  *heap // inline payloads on their way in
 	frames    *heap // frames of objects being copied
 	heads     sync.Pool
 	writers   *writers
+	reads     *reads
+	hot       *hotCache // nil: there is none
 	metaSpace metaSpace
 	purger    *purger
+	heal      *healer
+	scrub     *scrubber
+	monitor   *monitor
 	recovered recovery
 
 	closing sync.Once
@@ -116,7 +141,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, wrap("open", err)
 	}
-	drives, err := newDriveSet(cfg.Drives)
+	drives, err := newDriveSet(cfg.Drives, cfg.Expected, cfg.Now())
 	if err != nil {
 		return nil, wrap("open", err)
 	}
@@ -124,13 +149,25 @@ func Open(ctx context.Context, cfg Config) (*Engine, error) {
 		cfg: cfg, store: cfg.Store, log: cfg.Logger, minPart: MinPartSize,
 		drives: drives, gate: newGate(), payloads: newHeap(), frames: newHeap(),
 		writers:   newWriters(cfg.WriteBuffers),
+		reads:     newReads(),
+		hot:       newHot(cfg.ReadCache),
 		metaSpace: metaSpace{free: cfg.MetaFree, reserve: cfg.MetaReserve},
 	}
+	e.SetParity(cfg.Parity)
 	e.purger = newPurger(e)
+	e.heal = newHealer(e)
+	e.scrub = newScrubber(e)
+	e.monitor = newMonitor(e)
 	if err := e.recover(ctx); err != nil {
 		return nil, wrap("open", err)
 	}
+	if err := e.scrub.load(); err != nil {
+		return nil, wrap("open", err)
+	}
 	go e.purger.run()
+	go e.heal.run()
+	go e.scrub.run()
+	go e.monitor.run()
 	return e, nil
 }
 
@@ -142,22 +179,20 @@ func (e *Engine) Close(ctx context.Context) error {
 	if err := e.gate.close(ctx); err != nil {
 		return wrap("close", err)
 	}
-	if err := e.purger.close(ctx); err != nil {
-		return wrap("close", err)
+	for _, part := range []interface{ close(context.Context) error }{e.monitor, e.scrub, e.heal, e.purger} {
+		if err := part.close(ctx); err != nil {
+			return wrap("close", err)
+		}
 	}
 	e.closing.Do(func() {
-		errs := []error{e.store.Close()}
-		for _, d := range e.drives.all {
-			errs = append(errs, d.Close())
-		}
-		e.closed = wrap("close", errors.Join(errs...))
+		e.closed = wrap("close", errors.Join(e.store.Close(), e.closeDrives(ctx)))
 	})
 	return e.closed
 }
 
-// Err returns why no write can succeed any more, or nil: the metadata store or
-// every drive is out of service, or the engine is closing. It is cheap enough
-// for a health check, and does not wait for anything.
+// Err returns why no write can succeed any more, or nil: the metadata store is out
+// of service, or more drives than a write can do without, or the engine is closing.
+// It is cheap enough for a health check, and does not wait for anything.
 func (e *Engine) Err() error {
 	if e.gate.shut() {
 		return wrap("health", fail(Unavailable, errClosing))
@@ -166,12 +201,22 @@ func (e *Engine) Err() error {
 		return wrap("health", err)
 	}
 	cause := errNoDrives
-	for _, d := range e.drives.all {
-		err := d.Err()
-		if err == nil {
-			return nil
+	need := 1
+	if e.clusterParity() >= 2 {
+		need = 2 // the write quorum
+	}
+	for _, m := range e.drives.now().all {
+		if m.writable() {
+			if need--; need == 0 {
+				return nil
+			}
+			continue
 		}
-		cause = err
+		if err := m.why(); err != nil {
+			cause = err
+		} else if m.d != nil && m.d.Err() != nil {
+			cause = m.d.Err()
+		}
 	}
 	return wrap("health", fail(Unavailable, cause))
 }

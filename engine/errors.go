@@ -36,7 +36,8 @@ const (
 	BadBody   // the request body failed: Err is what it returned
 	ShortBody // the request body ended before the length told
 	InvalidName
-	Locked // the object is encrypted and no key was given
+	Locked  // the object is encrypted and no key was given
+	NoDrive // the cluster has no such drive
 )
 
 // Error is what every engine method returns.
@@ -78,6 +79,14 @@ var (
 	errLocked     = errors.New("the object is encrypted, and no key was given")
 	errSealedSize = errors.New("stored size does not fit the size of the data")
 	errKeySeal    = errors.New("a data key and a seal go together")
+	errParity     = errors.New("parity out of range")
+
+	errOutOfService = errors.New("too many of the drives written to were taken out of service")
+
+	errUnknownDrive = errors.New("no such drive")
+	errInFlight     = errors.New("the device has operations in flight")
+	errTakenOut     = errors.New("taken out of service by the administrator")
+	errForgotten    = errors.New("not a drive of the cluster any more")
 )
 
 // kinds translates the errors of the packages below; the first match counts.
@@ -107,6 +116,7 @@ func kinds(err error) (Kind, bool) {
 		{seal.ErrPayload, Corrupt},
 		{drive.ErrNoSpace, NoSpace},
 		{drive.ErrFailed, Unavailable},
+		{drive.ErrTimeout, Unavailable},
 		{context.Canceled, Unavailable},
 		{context.DeadlineExceeded, Unavailable},
 	} {

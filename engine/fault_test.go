@@ -41,9 +41,10 @@ func TestWriteErrors(t *testing.T) {
 	r.stop()
 }
 
-// A failed sync takes the drive out of service; the others take over.
+// A failed sync takes the drive out of service; the others take over, also without
+// parity.
 func TestSyncError(t *testing.T) {
-	r := newRig(t, rigOptions{drives: 2})
+	r := newRig(t, rigOptions{drives: 2, cfg: Config{Parity: ParityNone}})
 	r.bucket("b")
 	want := map[string][]byte{}
 	for i := range 6 {
@@ -178,7 +179,7 @@ func TestOverlapRefused(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	r := newRig(t, rigOptions{drives: 1})
-	d, s := r.e.drives.all[0], r.e.store
+	d, s := r.e.drives.now().all[0].d, r.e.store
 	for name, cfg := range map[string]Config{
 		"no drives":     {Store: s},
 		"no store":      {Drives: []*drive.Drive{d}},

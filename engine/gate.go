@@ -12,9 +12,10 @@ const shut = 1 << 62
 
 // gate counts the work in flight and can be shut.
 type gate struct {
-	state atomic.Int64 // count, plus shut
-	idle  chan struct{}
-	once  sync.Once
+	state   atomic.Int64  // count, plus shut
+	entered atomic.Uint64 // pieces of work so far
+	idle    chan struct{}
+	once    sync.Once
 }
 
 func newGate() *gate { return &gate{idle: make(chan struct{})} }
@@ -22,6 +23,12 @@ func newGate() *gate { return &gate{idle: make(chan struct{})} }
 // enter admits one piece of work; leave must follow. Once the gate is shut it
 // returns an error of kind Unavailable.
 func (g *gate) enter() error {
+	g.entered.Add(1)
+	return g.look()
+}
+
+// look is enter for what is no client's work.
+func (g *gate) look() error {
 	if g.state.Add(1)&shut != 0 {
 		g.leave()
 		return fail(Unavailable, errClosing)

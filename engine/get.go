@@ -160,8 +160,9 @@ func (o *Object) Parts(after int32, max int) (parts []meta.Part, truncated bool,
 type piece struct {
 	blob   layout.Blob
 	off, n int64
-	size   int64 // of the whole blob's payload, not as it is stored
-	part   int32 // 0: not a part
+	size   int64    // of the whole blob's payload, not as it is stored
+	part   int32    // 0: not a part
+	at     *located // once it was opened
 }
 
 // pieces lists the pieces that make up object bytes [off, off+n). The part list
@@ -180,7 +181,7 @@ func (o *Object) pieces(off, n int64) ([]piece, error) {
 		hi := min(off+n, start+parts[i].Size) - start
 		start += parts[i].Size
 		if hi > lo {
-			list = append(list, piece{parts[i].Blob, lo, hi - lo, parts[i].Size, parts[i].Number})
+			list = append(list, piece{blob: parts[i].Blob, off: lo, n: hi - lo, size: parts[i].Size, part: parts[i].Number})
 			n -= hi - lo
 			off += hi - lo
 		}
@@ -205,8 +206,8 @@ func (o *Object) checkStored(list []piece) error {
 	return nil
 }
 
-// Range prepares payload bytes [off, off+n) and verifies the first of them, so
-// that most errors surface here. n ≥ 1, off+n ≤ Size (else InvalidRange); use
+// Range prepares payload bytes [off, off+n) and verifies the first of them, of a
+// striped blob all that lies in its first row, so that most errors surface here. n ≥ 1, off+n ≤ Size (else InvalidRange); use
 // no Range for an empty object. ctx bounds the whole reading. Close the Body.
 func (o *Object) Range(ctx context.Context, off, n int64) (*Body, error) {
 	b, err := o.body(ctx, off, n)

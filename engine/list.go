@@ -8,6 +8,15 @@ import (
 
 // view runs fn on a consistent state of a bucket.
 func (e *Engine) view(bucket string, fn func(r meta.Reader, b *meta.Bucket) error) error {
+	return e.within(bucket, func(b *meta.Bucket) error {
+		snap := e.store.Snapshot()
+		defer snap.Close()
+		return fn(snap, b)
+	})
+}
+
+// within runs fn on a bucket.
+func (e *Engine) within(bucket string, fn func(b *meta.Bucket) error) error {
 	if err := e.gate.enter(); err != nil {
 		return err
 	}
@@ -16,15 +25,13 @@ func (e *Engine) view(bucket string, fn func(r meta.Reader, b *meta.Bucket) erro
 	if err != nil {
 		return err
 	}
-	snap := e.store.Snapshot()
-	defer snap.Close()
-	return fn(snap, &b)
+	return fn(&b)
 }
 
 // List reads a page of keys.
 func (e *Engine) List(ctx context.Context, bucket string, req meta.ListObjectsRequest) (page meta.ListObjectsPage, err error) {
-	err = e.view(bucket, func(r meta.Reader, b *meta.Bucket) (err error) {
-		page, err = meta.ListObjects(r, b, req)
+	err = e.within(bucket, func(b *meta.Bucket) (err error) {
+		page, err = meta.ListObjects(e.store, b, req) // one iterator: it sees one state
 		return err
 	})
 	return page, wrap("list", err)
@@ -32,8 +39,8 @@ func (e *Engine) List(ctx context.Context, bucket string, req meta.ListObjectsRe
 
 // ListUploads reads a page of uploads in progress.
 func (e *Engine) ListUploads(ctx context.Context, bucket string, req meta.ListUploadsRequest) (page meta.ListUploadsPage, err error) {
-	err = e.view(bucket, func(r meta.Reader, b *meta.Bucket) (err error) {
-		page, err = meta.ListUploads(r, b, req)
+	err = e.within(bucket, func(b *meta.Bucket) (err error) {
+		page, err = meta.ListUploads(e.store, b, req) // likewise
 		return err
 	})
 	return page, wrap("list uploads", err)

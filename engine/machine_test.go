@@ -37,7 +37,7 @@ func TestStateMachine(t *testing.T) {
 		if raceDetector && runs.Add(1) > 20 {
 			return // it is ten times slower then
 		}
-		r := newRig(t, rigOptions{drives: rapid.IntRange(1, 3).Draw(rt, "drives")})
+		r := newRig(t, rigOptions{drives: rapid.IntRange(1, 6).Draw(rt, "drives")})
 		r.bucket("b")
 		m := &machine{r: r, model: make(map[string][]byte)}
 		rt.Repeat(map[string]func(*rapid.T){

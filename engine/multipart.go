@@ -54,6 +54,7 @@ type PutPartRequest struct {
 	Body        io.Reader
 	Finish      func(p *meta.Part) error
 	DataKey     *seal.DataKey // the upload's, when Upload.Object.Seal is set; else nil
+	Parity      int           // as in PutRequest
 }
 
 // PutPart stores one part of an upload. Errors as of Put.
@@ -90,7 +91,7 @@ func (e *Engine) putPart(ctx context.Context, req *PutPartRequest) (p meta.Part,
 	if (req.DataKey == nil) != (up.Object.Seal == nil) {
 		return p, fail(KindInternal, errKeySeal)
 	}
-	s, err := e.stage(ctx, req.Size, req.Body, locker{key: req.DataKey, bucket: b.ID, part: req.Number})
+	s, err := e.stage(ctx, req.Size, req.Parity, req.Body, locker{key: req.DataKey, bucket: b.ID, part: req.Number})
 	if err != nil {
 		return p, err
 	}
@@ -101,6 +102,10 @@ func (e *Engine) putPart(ctx context.Context, req *PutPartRequest) (p meta.Part,
 			s.drop()
 			return p, fail(BadBody, err)
 		}
+	}
+	if err := s.name(); err != nil {
+		s.drop()
+		return p, err
 	}
 	p.Number, p.Size, p.Blob = req.Number, req.Size, s.blob
 	cmd := &meta.PutPart{Bucket: b, Key: req.Key, UploadID: req.UploadID, Part: p, Inline: s.inline.mem, Due: e.due(now)}

@@ -51,9 +51,10 @@ func TestFailedReadCountsNothing(t *testing.T) {
 	r.stop()
 }
 
-// A drive that refuses writes costs one client an error, not every other one.
+// Without parity, a drive that refuses writes costs one client an error, not every
+// other one.
 func TestFailingDriveIsPassedOver(t *testing.T) {
-	r := newRig(t, rigOptions{drives: 3})
+	r := newRig(t, rigOptions{drives: 3, cfg: Config{Parity: ParityNone}})
 	r.bucket("b")
 	r.devs[1].Inject(faultio.Rule{Code: ioring.OpWrite, Err: faultio.ErrIO})
 	failed := 0
@@ -171,7 +172,7 @@ func TestDeadDrives(t *testing.T) {
 			t.Fatal(i, err)
 		}
 		r.devs[i].Inject(faultio.Rule{Code: ioring.OpSync, Times: 1, Err: faultio.ErrIO})
-		for r.e.drives.all[i].Err() == nil {
+		for r.e.drives.now().all[i].d.Err() == nil {
 			_, _ = r.e.Put(context.Background(), putRequest("b", "k", content(1, 50_000)))
 		}
 	}
@@ -230,7 +231,7 @@ func TestHugeObject(t *testing.T) {
 	const parts = MaxObjectSize / MaxPutSize // 1,024 of 5 GiB
 	var refs []meta.PartRef
 	var ids []layout.BlobID
-	d := r.e.drives.all[0]
+	d := r.e.drives.now().all[0].d
 	for n := int32(1); n <= parts; n++ {
 		exts, err := d.Reserve(ctx, MaxPutSize)
 		if err != nil {

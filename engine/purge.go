@@ -18,8 +18,8 @@ const (
 	purgeScan    = 1 << 14 // most entries looked at in one pass, pinned ones included
 	minPause     = 20 * time.Millisecond
 	maxPause     = 5 * time.Second
-	pressureMax  = 5 * time.Second        // longest that a write waits for room, beyond
-	pressureSlop = 250 * time.Millisecond // the time that a pass takes
+	pressureMax  = 5 * time.Second // longest that a write waits for room, beyond
+	pressureSlop = time.Second     // the time that a pass takes
 )
 
 // purger empties the delete queue: it waits until nobody can be reading a blob,
@@ -107,18 +107,24 @@ func (p *purger) close(ctx context.Context) error {
 }
 
 // pause returns how long to sleep: until the next entry is due, but no longer
-// than it takes a new one to become so.
+// than it takes a new one to become so. While there is none that is due before a new
+// one would be, as with the records of completed uploads, which wait for a day, it
+// sleeps until then and leaves it to notice to wake it.
 func (p *purger) pause(least time.Duration) time.Duration {
 	p.idle.Store(true) // before the look: who queues after it will kick
 	first, err := p.e.garbage(math.MaxInt64, 1)
 	if err == nil && len(first) == 0 {
 		return time.Hour
 	}
-	p.idle.Store(false)
 	wait := p.e.cfg.Grace
 	if err == nil {
-		wait = min(wait, time.Duration(first[0].Due-p.e.now().UnixNano()))
+		due := time.Duration(first[0].Due - p.e.now().UnixNano())
+		if due > wait+maxPause {
+			return min(due, time.Hour)
+		}
+		wait = min(wait, due)
 	}
+	p.idle.Store(false)
 	return max(least, min(wait, maxPause))
 }
 
@@ -189,8 +195,8 @@ func (p *purger) purge(entries []meta.Garbage) bool {
 		}
 		for i := range cmd.Done {
 			for _, f := range cmd.Done[i].Blob.Fragments {
-				if d := p.e.drives.byID[f.Drive]; d != nil {
-					d.Free(f.Extents)
+				if m := p.e.drives.now().byID[f.Drive]; m != nil && m.d != nil {
+					m.d.Free(f.Extents)
 				}
 			}
 		}
@@ -227,6 +233,7 @@ type room struct {
 // pressure begins a wait for room for size payload bytes.
 func (p *purger) pressure(size int64) *room {
 	r := &room{p: p, freed: p.news()}
+	p.e.heal.left.flush()
 	p.wake()
 	p.pass.Lock() // extents that have left the queue are free once the pass ends
 	//lint:ignore SA2001 the pass that is under way is waited for, nothing more
@@ -249,7 +256,7 @@ func (p *purger) promise() int64 {
 			continue
 		}
 		for _, f := range queue[i].Blob.Fragments {
-			if d := p.e.drives.byID[f.Drive]; d != nil && d.Err() == nil {
+			if m := p.e.drives.now().byID[f.Drive]; m != nil && m.writable() {
 				for _, x := range f.Extents {
 					sum += x.Len
 				}

@@ -26,6 +26,10 @@ type PutRequest struct {
 	// DataKey encrypts the payload; Object.Seal must then be set. nil: stored as
 	// it is. Size, Body and Finish speak of the payload as the client sent it.
 	DataKey *seal.DataKey
+	// Parity is ParityDefault, ParityNone, or the number of parity fragments, at most
+	// layout.MaxParity. Fewer are made where the cluster has too few drives. A payload
+	// without any lies on one drive; one that is inline is as safe as the metadata.
+	Parity int
 }
 
 // Put stores an object, durably, and returns its record. Memory in use does not
@@ -64,7 +68,7 @@ func (e *Engine) put(ctx context.Context, req *PutRequest) (o meta.Object, err e
 	if err := e.refuse(&b, req.Key, &req.If); err != nil {
 		return o, err
 	}
-	s, err := e.stage(ctx, req.Size, req.Body, locker{key: req.DataKey, bucket: b.ID})
+	s, err := e.stage(ctx, req.Size, req.Parity, req.Body, locker{key: req.DataKey, bucket: b.ID})
 	if err != nil {
 		return o, err
 	}
@@ -79,6 +83,10 @@ func (e *Engine) put(ctx context.Context, req *PutRequest) (o meta.Object, err e
 	}
 	o.Seal = req.Object.Seal // it goes with the payload, whatever Finish does
 	o.Version = meta.Version(layout.NewBlobID(now))
+	if err := s.name(); err != nil {
+		s.drop()
+		return o, err
+	}
 	o.Blob = s.blob
 	cmd := &meta.PutObject{Bucket: b, Object: o, Inline: s.inline.mem, If: req.If, Due: e.due(now)}
 	err = e.mutate(ctx, b.Slot, cmd)

@@ -12,10 +12,8 @@ import (
 
 // A frame holds whole chunks, so that they are opened where they were read to.
 var _ [0]struct{} = [drive.FramePayload % seal.ChunkStored]struct{}{}
+var _ [0]struct{} = [layout.UnitStep % seal.ChunkStored]struct{}{}
 var _ [0]struct{} = [seal.ChunkStored % drive.BlockSize]struct{}{}
-
-// framePlain is the plain bytes of a full frame of an encrypted payload.
-const framePlain = drive.FramePayload / seal.ChunkStored * seal.ChunkPlain
 
 // locker says how a payload is encrypted on its way in. The zero locker stores
 // it as it is.
@@ -50,6 +48,7 @@ type sealer struct {
 	src     *bodyReader
 	payload *seal.Payload
 	next    int64  // chunk
+	read    int64  // plain bytes
 	spill   []byte // memory of its own, of which
 	rest    []byte // these bytes were not handed out yet
 }
@@ -87,11 +86,14 @@ func (s *sealer) fill(p []byte) (n int, err error) {
 		return 0, nil
 	}
 	if _, err := io.ReadFull(s.src, p[:plain]); err != nil {
+		s.src.StopLending() // p is the caller's again
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		return 0, err
 	}
+	s.read += int64(plain)
+	s.src.Settle(s.read)                        // what follows changes p
 	for i := int(end-s.next) - 1; i >= 0; i-- { // from the last: each moves towards the end
 		index := s.next + int64(i)
 		chunk := p[i*seal.ChunkStored:][:s.payload.Stored(index)]
@@ -112,7 +114,7 @@ func (o *Object) payload(p *piece) *seal.Payload {
 // are decrypted in the buffers that the drive filled, each chunk verified whole
 // before any of it is handed out.
 type unsealer struct {
-	r       *drive.Reader
+	r       *run
 	payload *seal.Payload
 	chunk   int64  // index of the next chunk
 	skip    int64  // bytes of the next chunk ahead of what is wanted
@@ -123,16 +125,12 @@ type unsealer struct {
 
 // unseal opens plain bytes [off, off+n) of a piece and decrypts the first frame of
 // them.
-func (b *Body) unseal(p *piece, off, n int64) (*unsealer, error) {
-	d, exts, err := b.drive(&p.blob)
-	if err != nil {
-		return nil, err
-	}
+func (b *Body) unseal(p *piece, off, n int64) (_ *unsealer, err error) {
 	u := &unsealer{payload: b.o.payload(p), left: n}
 	lo, hi, first := seal.CipherRange(p.size, off, n)
 	u.chunk, u.skip = first, off-first*seal.ChunkPlain
-	if u.r, err = d.OpenFragment(b.ctx, p.blob.ID, exts, p.blob.Size, lo, hi-lo); err != nil {
-		return nil, driveError(err)
+	if u.r, err = b.stored(p, lo, hi-lo); err != nil {
+		return nil, err
 	}
 	if u.err = u.openFrame(); u.err != nil {
 		u.close()
@@ -158,13 +156,15 @@ func (u *unsealer) more() error {
 }
 
 func (u *unsealer) openFrame() error {
-	stored, err := u.r.Next()
+	err := u.r.more()
 	switch {
 	case err == io.EOF:
 		return fail(Corrupt, io.ErrUnexpectedEOF)
 	case err != nil:
-		return driveError(err)
+		return err
 	}
+	stored := u.r.rest
+	u.r.rest = nil
 	out := stored[:0]
 	for len(stored) > 0 && err == nil {
 		size := u.payload.Stored(u.chunk)
@@ -190,7 +190,7 @@ func (u *unsealer) openFrame() error {
 	return err
 }
 
-func (u *unsealer) close() { u.r.Close() }
+func (u *unsealer) close() { _ = u.r.Close() }
 
 // unsealInto fills dst with plain bytes of the present piece, at most to the end
 // of a frame, and holds no buffer of the arena afterwards.
@@ -215,7 +215,9 @@ func (b *Body) unsealInto(dst []byte) (err error) {
 
 // writeSealed writes the rest of the present piece to the sink.
 func (b *Body) writeSealed() (total int64, err error) {
-	for u := b.u; b.pieces[0].n > 0; {
+	u := b.u
+	u.r.Ahead()
+	for b.pieces[0].n > 0 {
 		if err := u.more(); err != nil {
 			return total, err
 		}

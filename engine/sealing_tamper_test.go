@@ -20,7 +20,7 @@ func (r *rig) rewrite(b *layout.Blob, edit func(stored []byte) []byte) {
 	r.t.Helper()
 	ctx := context.Background()
 	f := b.Fragments[0]
-	d := r.e.drives.byID[f.Drive]
+	d := r.e.drives.now().drive(f.Drive)
 	rd, err := d.OpenFragment(ctx, b.ID, f.Extents, b.Size, 0, b.Size)
 	if err != nil {
 		r.t.Fatal(err)

@@ -17,6 +17,9 @@ import (
 	"github.com/sluicehq/sluice/engine/seal"
 )
 
+// framePlain is the plain bytes of a full frame of 1 MiB of an encrypted payload.
+const framePlain = drive.FramePayload / seal.ChunkStored * seal.ChunkPlain
+
 // newSeal makes a data key and a seal from which keyOf finds it again.
 func newSeal() (*meta.Seal, *seal.DataKey) {
 	k := seal.NewDataKey()
@@ -124,7 +127,7 @@ func TestSealedIsNotReadable(t *testing.T) {
 func openStored(t *testing.T, r *rig, b *layout.Blob) io.Reader {
 	t.Helper()
 	f := b.Fragments[0]
-	rd, err := r.e.drives.byID[f.Drive].OpenFragment(context.Background(), b.ID, f.Extents, b.Size, 0, b.Size)
+	rd, err := r.e.drives.now().drive(f.Drive).OpenFragment(context.Background(), b.ID, f.Extents, b.Size, 0, b.Size)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +308,7 @@ func TestSealedReads(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if r.arena.InUse() != 0 {
+				if !r.settled() {
 					t.Fatal("a Body that was read from holds arena buffers")
 				}
 			}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 	"unicode/utf8"
@@ -33,11 +34,18 @@ type staged struct {
 	e      *Engine
 	blob   layout.Blob
 	inline loan
-	drive  *drive.Drive // nil: inline
+	homes  []*member // whose space each fragment takes up; nil: none
+	quorum int       // fragments that have to be durable
+	bare   bool      // no redundancy is wanted, whatever the cluster's
+	naming epoch     // of e.names, from name to the end
 }
 
-// stage reads a body of size bytes to its end and makes it safe.
-func (e *Engine) stage(ctx context.Context, size int64, body io.Reader, lock locker) (*staged, error) {
+// stage reads a body of size bytes to its end and makes it safe. parity is that of
+// the request.
+func (e *Engine) stage(ctx context.Context, size int64, parity int, body io.Reader, lock locker) (*staged, error) {
+	if parity < ParityNone || parity > layout.MaxParity {
+		return nil, fail(KindInternal, errParity)
+	}
 	if err := e.storeErr(); err != nil {
 		return nil, err // before the client has sent its body for nothing
 	}
@@ -45,7 +53,7 @@ func (e *Engine) stage(ctx context.Context, size int64, body io.Reader, lock loc
 		return nil, err
 	}
 	b := &bodyReader{r: body, left: size}
-	s := &staged{e: e}
+	s := &staged{e: e, bare: parity == ParityNone}
 	if size > 0 {
 		s.blob = layout.Blob{ID: layout.NewBlobID(e.now()), Size: lock.size(size)}
 	}
@@ -53,7 +61,7 @@ func (e *Engine) stage(ctx context.Context, size int64, body io.Reader, lock loc
 	if size <= e.cfg.InlineMax && s.blob.Size <= heapBuf {
 		err = s.readInline(ctx, b, &lock)
 	} else {
-		err = s.writeDrive(ctx, b, &lock)
+		err = s.write(ctx, b, &lock, e.parityFor(parity))
 	}
 	if err == nil {
 		err = b.finish()
@@ -103,31 +111,30 @@ func (s *staged) readInline(ctx context.Context, b *bodyReader, lock *locker) er
 	return nil
 }
 
-// writeDrive streams the payload to a drive. It reads the first bytes before it
+// write streams the payload to drives. It reads the first bytes before it
 // waits for anything, so that a body that is another object's has given up its
 // buffers by then; and it waits for its share of the arena before it takes a
 // buffer, so that writers, who hold buffers while their bodies dawdle, leave
 // the other half to readers. With both, a copy never waits for itself.
-func (s *staged) writeDrive(ctx context.Context, b *bodyReader, lock *locker) error {
+func (s *staged) write(ctx context.Context, b *bodyReader, lock *locker, parity int) error {
 	in := lock.reader(b, s.blob.ID)
 	head := s.e.head4K()
 	defer s.e.heads.Put(head)
 	if err := b.readAhead(head[:]); err != nil {
 		return err
 	}
-	d, exts, err := s.e.reserve(ctx, s.blob.Size)
-	if err != nil {
+	if err := s.place(ctx, parity); err != nil {
 		return err
 	}
-	s.drive = d
-	s.blob.Kind = layout.KindSingle
-	s.blob.Fragments = []layout.Fragment{{Drive: d.ID(), Extents: exts}}
-	weight := s.e.writeWeight(s.blob.Size)
-	if err := s.e.writers.acquire(ctx, weight); err != nil {
-		return err
+	// Not before the bytes in head have been hashed: nobody settles those.
+	b.lend()
+	defer b.StopLending() // the writers have settled everything by then, or stopped it
+	var err error
+	if s.blob.Kind == layout.KindSingle {
+		err = s.writeSingle(ctx, in)
+	} else {
+		err = s.writeStriped(ctx, in)
 	}
-	err = d.WriteFragment(ctx, s.blob.ID, exts, s.blob.Size, in)
-	s.e.writers.release(weight)
 	if err == nil {
 		return nil
 	}
@@ -137,7 +144,22 @@ func (s *staged) writeDrive(ctx context.Context, b *bodyReader, lock *locker) er
 	return driveError(err)
 }
 
-// writeWeight returns the bytes of arena that a write of size bytes may hold.
+func (s *staged) writeSingle(ctx context.Context, in io.Reader) error {
+	weight := s.e.writeWeight(s.blob.Size)
+	if err := s.e.writers.acquire(ctx, weight); err != nil {
+		return err
+	}
+	defer s.e.writers.release(weight)
+	m := s.homes[0]
+	err := m.d.WriteFragment(ctx, s.blob.ID, s.blob.Fragments[0].Extents, s.blob.Size, in)
+	if errors.Is(err, drive.ErrTimeout) {
+		m.doubt()
+	}
+	return err
+}
+
+// writeWeight returns the bytes of arena that a write of size bytes to one drive may
+// hold.
 func (e *Engine) writeWeight(size int64) int64 {
 	weight := min(writeBuffers, (size+drive.FramePayload-1)/drive.FramePayload) * ioring.LargeBuffer
 	if size <= ioring.SmallBuffer-drive.HeaderSize {
@@ -146,12 +168,55 @@ func (e *Engine) writeWeight(size int64) int64 {
 	return min(weight, e.writers.most)
 }
 
+// name has to precede the commit that names the places of the payload: it gives up
+// those on drives that were taken out of service since they were written to. Once it
+// has returned nil, no drive is attached before the staging ends.
+func (s *staged) name() error {
+	if len(s.homes) == 0 {
+		return nil
+	}
+	s.naming = s.e.names.enter()
+	left := 0
+	for i, m := range s.homes {
+		switch {
+		case m == nil:
+		case s.e.serves(m.d):
+			left++
+		default:
+			s.giveUp(i)
+		}
+	}
+	if left < s.quorum {
+		return fail(Unavailable, errOutOfService)
+	}
+	return nil
+}
+
+// giveUp makes a fragment a missing one. Its space is lent again once the device has
+// answered whatever was written there.
+func (s *staged) giveUp(i int) {
+	s.homes[i].d.Free(s.blob.Fragments[i].Extents)
+	s.homes[i] = nil
+	s.blob.Fragments[i] = layout.Fragment{}
+}
+
 // drop gives back what was staged.
 func (s *staged) drop() {
 	s.inline.release()
-	if s.drive != nil {
-		s.drive.Free(s.blob.Fragments[0].Extents)
-		s.drive = nil
+	for i, m := range s.homes {
+		if m != nil {
+			m.d.Free(s.blob.Fragments[i].Extents)
+		}
+	}
+	s.end()
+}
+
+// end leaves e.names, if it was entered.
+func (s *staged) end() {
+	s.homes = nil
+	if s.naming != (epoch{}) {
+		s.naming.leave()
+		s.naming = epoch{}
 	}
 }
 
@@ -162,10 +227,15 @@ func (s *staged) settle(err error) {
 	switch {
 	case err == nil:
 		s.inline.release()
+		s.end()
+		if s.blob.Missing() > 0 {
+			s.e.degraded()
+		}
 	case definite(err):
 		s.drop()
 	default:
 		s.inline.forfeit()
+		s.end()
 		s.e.log.Error("outcome of a commit is unknown", "blob", s.blob.ID, "bytes", s.blob.Size, "err", err)
 	}
 }
@@ -175,7 +245,5 @@ func (e *Engine) mutate(ctx context.Context, slot meta.Slot, cmd meta.Command) e
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
-	defer cancel()
-	return e.store.Mutate(ctx, slot, cmd)
+	return e.store.Mutate(e.commits.after(commitTimeout), slot, cmd)
 }

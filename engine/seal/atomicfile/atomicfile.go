@@ -36,7 +36,7 @@ func write(path string, data []byte, put func(from, to string) error) (err error
 		if e := os.Remove(f.Name()); e != nil && !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, e)
 		}
-		err = errors.Join(err, syncDir(dir))
+		err = errors.Join(err, SyncDir(dir))
 	}()
 	_, err = f.Write(data)
 	if err == nil {
@@ -48,7 +48,8 @@ func write(path string, data []byte, put func(from, to string) error) (err error
 	return put(f.Name(), path)
 }
 
-func syncDir(dir string) error {
+// SyncDir makes the names in dir durable.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

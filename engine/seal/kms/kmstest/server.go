@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -71,6 +73,10 @@ func (s *Server) Start() {
 	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
 	if s.addr != "" {
 		ln, err := net.Listen("tcp", s.addr)
+		for end := time.Now().Add(10 * time.Second); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(end); {
+			time.Sleep(10 * time.Millisecond) // a connection to elsewhere has got the port
+			ln, err = net.Listen("tcp", s.addr)
+		}
 		if err != nil {
 			s.t.Fatal(err)
 		}
