@@ -64,7 +64,7 @@ func (r *request) describe(a *auditEvent, status int) {
 		}
 	}
 	a.Event = audit.Event{
-		Time: r.started, RequestID: r.id, API: r.op.name, Bucket: r.bucket, Key: r.key,
+		Time: r.started, RequestID: r.id(), API: r.op.name, Bucket: r.bucket, Key: r.key,
 		Path: r.target.path, Status: status, Code: r.code, Took: r.s.cfg.Now().Sub(r.started),
 		Query: a.query, Headers: a.headers, Response: a.response,
 	}

@@ -3,6 +3,7 @@ package s3fast
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -74,7 +75,11 @@ func newAuditRig(t testing.TB) *auditRig {
 		c.Audit = a.hook
 		c.Logger = slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
-	t.Cleanup(func() { must(t, a.hook.Close(t.Context())) })
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		must(t, a.hook.Close(ctx))
+	})
 	return a
 }
 

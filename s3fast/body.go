@@ -94,7 +94,7 @@ func (r *request) checkBody() error {
 // openBody returns the decoded payload, verified against claim, and its length.
 // claim.algorithm may name a checksum that the client did not claim: it is then
 // only computed. Close the reader.
-func (r *request) openBody(claim bodyClaim) (*body.Reader, int64, error) {
+func (r *request) openBody(claim bodyClaim, want integrity) (*body.Reader, int64, error) {
 	l, err := r.bodyLengths()
 	if err != nil {
 		return nil, 0, err
@@ -103,7 +103,7 @@ func (r *request) openBody(claim bodyClaim) (*body.Reader, int64, error) {
 	if r.form != nil {
 		src = &r.form.file
 	}
-	b, err := r.newBody(src, l, claim)
+	b, err := r.newBody(src, l, claim, want)
 	return b, l.size, err
 }
 
@@ -115,10 +115,11 @@ func (r *request) bodySource() io.Reader {
 	return eofReader{}
 }
 
-func (r *request) newBody(src io.Reader, l lengths, claim bodyClaim) (*body.Reader, error) {
+func (r *request) newBody(src io.Reader, l lengths, claim bodyClaim, want integrity) (*body.Reader, error) {
 	return body.NewReader(body.Options{
 		Source: src, Auth: r.auth, Size: l.size, Wire: l.wire,
 		MD5: claim.md5, Algorithm: claim.algorithm, Expected: claim.value, Trailer: claim.trailer,
+		NoMD5: !want.md5, Unchecked: !want.verify,
 	})
 }
 
@@ -152,7 +153,7 @@ func (r *request) readXML(max int) ([]byte, error) {
 		}
 		src, l.size, l.wire = bytes.NewReader(raw), int64(len(raw)), int64(len(raw))
 	}
-	b, err := r.newBody(src, l, claim)
+	b, err := r.newBody(src, l, claim, integrity{verify: true})
 	if err != nil {
 		return nil, err
 	}

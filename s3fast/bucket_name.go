@@ -2,7 +2,6 @@ package s3fast
 
 import (
 	"errors"
-	"net/netip"
 	"strings"
 )
 
@@ -28,7 +27,8 @@ func CheckBucketName(name string) error {
 	if strings.Contains(name, "..") || strings.Contains(name, ".-") || strings.Contains(name, "-.") {
 		return errBucketName
 	}
-	if _, err := netip.ParseAddr(name); err == nil || dottedQuad(name) {
+	// Of addresses only IPv4's are left: a colon has been refused above.
+	if dottedQuad(name) {
 		return errBucketName
 	}
 	for _, p := range [...]string{"xn--", "sthree-", "amzn-s3-demo-"} {

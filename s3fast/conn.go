@@ -62,6 +62,10 @@ type conn struct {
 	in, out  int64 // bytes of the request in flight
 
 	remote string // the peer's address without port, once the audit asked for it
+
+	sender sender
+	hold   bool   // Write keeps what it is given in held
+	held   []byte // to be sent before anything else; the caller's memory
 }
 
 // ConnectionState and Handshake mark a connection as secure for fasthttp.
@@ -165,11 +169,18 @@ func (c *conn) received(n int) {
 }
 
 // Write writes all of p as long as the peer makes progress.
-func (c *conn) Write(p []byte) (int, error) { return c.push(p, c.yield) }
+func (c *conn) Write(p []byte) (int, error) {
+	if c.hold && len(c.held) == 0 {
+		c.held = p
+		return len(p), nil
+	}
+	return c.push(p, c.yield, false)
+}
 
-// push is Write. With yield it ends early, in errSlow, when the peer does not
-// keep up while memory is short.
-func (c *conn) push(p []byte, yield bool) (int, error) {
+// push is Write, and sends what is held before. With yield it ends early, in errSlow,
+// when the peer does not keep up while memory is short; some of what is held may then
+// be left. With more another push follows soon.
+func (c *conn) push(p []byte, yield, more bool) (int, error) {
 	if c.muted {
 		return 0, net.ErrClosed
 	}
@@ -180,20 +191,15 @@ func (c *conn) push(p []byte, yield bool) (int, error) {
 	var waited time.Duration // without having written all that was to be written
 	done, moved := 0, 0
 	for {
-		chunk := p[done:]
-		if c.secure && len(chunk) > tlsWriteChunk {
-			chunk = chunk[:tlsWriteChunk]
-		}
 		begun := time.Now()
-		if err := c.Conn.SetWriteDeadline(begun.Add(patience)); err != nil {
-			return done, err
-		}
-		n, err := c.Conn.Write(chunk)
-		done += n
+		n, err := c.put(p[done:], more, begun, patience)
 		c.sent(n)
+		k := min(n, len(c.held))
+		c.held, done = c.held[k:], done+n-k
 		slow := yield && time.Since(begun) >= slowAfter && c.s.short()
 		switch {
 		case err == nil && done == len(p):
+			c.held = nil
 			return done, nil
 		case err == nil && slow:
 			return done, errSlow
@@ -213,6 +219,23 @@ func (c *conn) push(p []byte, yield bool) (int, error) {
 			return done, err
 		}
 	}
+}
+
+// put writes what is held, and p, or of a TLS connection some of it.
+func (c *conn) put(p []byte, more bool, begun time.Time, patience time.Duration) (int, error) {
+	if c.sender.raw != nil {
+		return c.send(c.held, p, more, begun, patience)
+	}
+	if len(c.held) > 0 {
+		p = c.held
+	}
+	if c.secure && len(p) > tlsWriteChunk {
+		p = p[:tlsWriteChunk]
+	}
+	if err := c.Conn.SetWriteDeadline(begun.Add(patience)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
 }
 
 func (c *conn) sent(n int) {
@@ -259,6 +282,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		c := &conn{Conn: nc, s: l.s, peer: peerOf(nc)}
+		c.sender.init(nc)
 		st, secure := nc.(interface{ ConnectionState() tls.ConnectionState })
 		c.secure = secure
 		if !l.s.track(c) {

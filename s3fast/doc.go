@@ -6,7 +6,8 @@
 // Reading order: server.go (life of a connection), handle.go (life of a
 // request), route.go (which operation), authenticate.go (who), authorize.go (who
 // may), actions.go, decision.go and condition_keys.go (what policies are asked),
-// settings.go (a bucket's own policy), sse.go and sse_customer.go (how data is
+// settings.go (a bucket's own policy), settings_performance.go and integrity.go
+// (what is computed of a payload), sse.go and sse_customer.go (how data is
 // encrypted and by whose key), then one file per family of operations:
 // bucket_*.go, list.go, object_*.go, multipart_*.go. Two begin with a body in
 // place of headers, and authenticate by themselves: post_object*.go (forms of
@@ -22,5 +23,6 @@
 //     customer's key reaches no log, audit record or disk.
 //   - Every error a client sees is an S3 error document with AWS's code.
 //   - A PUT is answered 2xx only after the engine reported it durable, and the
-//     engine was given io.EOF only after every claimed digest was verified.
+//     engine was given io.EOF only after every claimed digest was verified, but
+//     for those that the bucket's administrator chose to ignore (integrity.go).
 package s3fast

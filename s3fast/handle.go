@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -106,7 +105,7 @@ func (s *Server) newRequest(ctx *fasthttp.RequestCtx, c *conn) *request {
 	r.op = s.routes.invalid
 	r.started = s.cfg.Now()
 	// An odd multiplier makes the counter a permutation that does not look like one.
-	r.id = fmt.Sprintf("%016X", s.ids.Add(1)*0x9E3779B97F4A7C15)
+	r.number = upperHex(s.ids.Add(1) * 0x9E3779B97F4A7C15)
 	r.stamp()
 	if c != nil {
 		c.inFlight, c.began = true, r.started
@@ -115,10 +114,19 @@ func (s *Server) newRequest(ctx *fasthttp.RequestCtx, c *conn) *request {
 	return r
 }
 
+// upperHex is v in 16 upper-case hex digits.
+func upperHex(v uint64) (out [16]byte) {
+	for i := len(out) - 1; i >= 0; i-- {
+		out[i] = "0123456789ABCDEF"[v&15]
+		v >>= 4
+	}
+	return out
+}
+
 // stamp sets the headers that every response has.
 func (r *request) stamp() {
 	h := &r.ctx.Response.Header
-	h.SetCanonical([]byte("x-amz-request-id"), []byte(r.id))
+	h.SetCanonical([]byte("x-amz-request-id"), r.number[:])
 	h.SetCanonical([]byte("x-amz-id-2"), []byte(r.s.hostID))
 	if r.s.hsts != "" && r.secure() {
 		h.SetCanonical([]byte("Strict-Transport-Security"), []byte(r.s.hsts))
@@ -141,7 +149,7 @@ func (r *request) account() {
 		if r.identity != nil {
 			who = r.identity.Name
 		}
-		log.Debug("request", "id", r.id, "op", r.op.name, "bucket", r.bucket, "key", audit.MaskPath(r.key),
+		log.Debug("request", "id", r.id(), "op", r.op.name, "bucket", r.bucket, "key", audit.MaskPath(r.key),
 			"status", status, "user", who, "remote", r.ctx.RemoteAddr().String(),
 			"took", r.s.cfg.Now().Sub(r.started))
 	}
@@ -163,7 +171,7 @@ func (r *request) recover() {
 }
 
 func (r *request) panicked(p any) {
-	r.s.cfg.Logger.Error("panic", "id", r.id, "op", r.op.name, "panic", p, "stack", string(debug.Stack()))
+	r.s.cfg.Logger.Error("panic", "id", r.id(), "op", r.op.name, "panic", p, "stack", string(debug.Stack()))
 	_ = r.ctx.Response.CloseBodyStream()
 	r.ctx.Response.Reset()
 	r.stamp()
@@ -212,12 +220,12 @@ func (r *request) prepare() error {
 
 // parse reads the request target and the header block.
 func (r *request) parse(cluster *Cluster) error {
-	r.headers.load(&r.ctx.Request.Header)
+	uri := r.headers.load(&r.ctx.Request.Header)
 	if err := r.headers.check(); err != nil {
 		return err
 	}
 	var ok bool
-	if r.target, ok = parseTarget(string(r.ctx.Request.Header.RequestURI())); !ok {
+	if r.target, ok = parseTarget(uri); !ok {
 		return s3err.InvalidURI.New()
 	}
 	host, _ := r.headers.get("host")
@@ -240,7 +248,7 @@ func (r *request) fail(err error) {
 	e := r.hide(s3Error(err))
 	r.code = e.Code.Code
 	if e.Status >= 500 && e.Code != s3err.NotImplemented && e.Code != s3err.SlowDown && r.s.mayComplain(e) {
-		r.s.cfg.Logger.Error("request failed", "id", r.id, "op", r.op.name, "bucket", r.bucket,
+		r.s.cfg.Logger.Error("request failed", "id", r.id(), "op", r.op.name, "bucket", r.bucket,
 			"key", audit.MaskPath(r.key), "code", e.Code.Code, "error", err)
 	}
 	resp := &r.ctx.Response
@@ -260,7 +268,7 @@ func (r *request) fail(err error) {
 		return
 	}
 	resp.Header.SetContentType(contentXML)
-	resp.SetBodyRaw(s3err.Append(make([]byte, 0, 512), e, r.target.path, r.id, r.s.hostID))
+	resp.SetBodyRaw(s3err.Append(make([]byte, 0, 512), e, r.target.path, r.id(), r.s.hostID))
 }
 
 // mayComplain tells whether a failure is to be logged. A state that fails every

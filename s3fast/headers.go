@@ -21,11 +21,10 @@ const (
 	maxHeaderValue = 4 << 10
 
 	defaultContentType = "binary/octet-stream"
-	storageStandard    = "STANDARD"
 )
 
 // refuseUnbuilt refuses headers that change what a request on an object means
-// and that are not acted upon: object lock, ACLs, storage classes,
+// and that are not acted upon: object lock, ACLs, most storage classes,
 // appends, redirects.
 func (r *request) refuseUnbuilt() error {
 	for i := range r.headers.list {
@@ -50,11 +49,8 @@ func refuseHeader(name, value string) error {
 			return refuseACL(name, value, s3err.AccessControlListNotSupported)
 		}
 		return nil
-	case "x-amz-storage-class":
-		if value != storageStandard {
-			return s3err.InvalidStorageClass.With("StorageClassRequested", value)
-		}
-		return nil
+	case storageClassHeader:
+		return checkStorageClass(value)
 	case "x-amz-website-redirect-location", "x-amz-write-offset-bytes",
 		"x-amz-rename-source", "x-amz-mfa", "x-amz-bypass-governance-retention":
 		return notImplementedHeader(name)
@@ -236,7 +232,7 @@ func (r *request) setObjectHeaders(o *meta.Object) {
 		r.set("x-amz-tagging-count", strconv.Itoa(len(o.Tags)))
 	}
 	if o.Class != "" && o.Class != storageStandard {
-		r.set("x-amz-storage-class", o.Class)
+		r.set(storageClassHeader, o.Class)
 	}
 }
 

@@ -187,14 +187,18 @@ func declaredChecksum(algorithm, kind string) (checksum.Algorithm, string, error
 // checksumText renders a stored checksum: base64, with "-N" when it is the
 // composite of N parts.
 func checksumText(sum meta.Checksum, parts int32) string {
+	return string(appendChecksum(nil, sum, parts))
+}
+
+func appendChecksum(dst []byte, sum meta.Checksum, parts int32) []byte {
 	if len(sum.Value) == 0 {
-		return ""
+		return dst
 	}
-	s := base64.StdEncoding.EncodeToString(sum.Value)
+	dst = base64.StdEncoding.AppendEncode(dst, sum.Value)
 	if sum.Type == typeComposite && parts > 0 {
-		s += "-" + strconv.Itoa(int(parts))
+		dst = strconv.AppendInt(append(dst, '-'), int64(parts), 10)
 	}
-	return s
+	return dst
 }
 
 // xmlChecksums renders a stored checksum for a response document.
@@ -222,11 +226,11 @@ func xmlChecksums(sum meta.Checksum, parts int32) (x s3xml.Checksums) {
 // setChecksum answers with a stored checksum, if there is one.
 func (r *request) setChecksum(sum meta.Checksum, parts int32) {
 	alg, ok := checksum.Parse(sum.Algorithm)
-	text := checksumText(sum, parts)
-	if !ok || text == "" {
+	if !ok || len(sum.Value) == 0 {
 		return
 	}
-	r.set(alg.Header(), text)
+	var buf [64]byte
+	r.ctx.Response.Header.SetCanonical([]byte(alg.Header()), appendChecksum(buf[:0], sum, parts))
 	if sum.Type != "" {
 		r.set("x-amz-checksum-type", sum.Type)
 	}

@@ -15,10 +15,11 @@ type headers struct {
 	buf  []byte // scratch, kept between requests
 }
 
-// load copies the block into one string, so that nothing that outlives the
-// request refers to fasthttp's buffers.
-func (h *headers) load(src *fasthttp.RequestHeader) {
-	h.list, h.buf = h.list[:0], h.buf[:0]
+// load copies the request target, which it returns, and the block into one
+// string, so that nothing that outlives the request refers to fasthttp's buffers.
+func (h *headers) load(src *fasthttp.RequestHeader) (uri string) {
+	h.list, h.buf = h.list[:0], append(h.buf[:0], src.RequestURI()...)
+	start := len(h.buf)
 	var cuts [128]int32 // name and value lengths of the first 64
 	var more []int32
 	n := 0
@@ -38,6 +39,7 @@ func (h *headers) load(src *fasthttp.RequestHeader) {
 		n += 2
 	}
 	block := string(h.buf)
+	uri, block = block[:start], block[start:]
 	for i := 0; i < n; i += 2 {
 		var a, b int32
 		if i < len(cuts) {
@@ -48,6 +50,7 @@ func (h *headers) load(src *fasthttp.RequestHeader) {
 		h.list = append(h.list, pair{block[:a], block[a : a+b]})
 		block = block[a+b:]
 	}
+	return uri
 }
 
 // get returns the first value of a lower-case name.
@@ -58,6 +61,16 @@ func (h *headers) get(name string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// hasPrefix reports whether a lower-case name begins with prefix.
+func (h *headers) hasPrefix(prefix string) bool {
+	for i := range h.list {
+		if strings.HasPrefix(h.list[i].name, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // check refuses what may mean two things: headers that must be single and are

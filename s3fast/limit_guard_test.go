@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -141,27 +142,26 @@ func TestGuessingIsSlow(t *testing.T) {
 			br := bufio.NewReader(good)
 			fine := func() {
 				t.Helper()
-				begun := time.Now()
+				delayed := r.s.guard.delayed.Load()
 				_, err := io.WriteString(good, r.head(call{method: "GET", target: "/"}))
 				must(t, err)
 				if a := r.read(br, "GET"); a.status != 200 {
 					t.Fatalf("a good client gets %s", a)
 				}
-				if took := time.Since(begun); took > 90*time.Millisecond {
-					t.Errorf("a good client waits %s", took)
+				if r.s.guard.delayed.Load() != delayed {
+					t.Error("a good client is delayed")
 				}
 			}
 			fine()
-			begun := time.Now()
 			for range pairFree {
 				if a := r.raw("GET", r.bad(user)); a.String() != want {
 					t.Fatalf("%s, want %s", a, want)
 				}
 			}
-			if took := time.Since(begun); took > 90*time.Millisecond {
-				t.Errorf("typing errors cost %s", took)
+			if n := r.s.guard.delayed.Load(); n != 0 {
+				t.Errorf("%d typing errors are delayed", n)
 			}
-			begun = time.Now()
+			begun := time.Now()
 			for range 2 {
 				r.raw("GET", r.bad(user))
 			}
@@ -169,13 +169,21 @@ func TestGuessingIsSlow(t *testing.T) {
 				t.Errorf("two more guesses took %s, want 300ms", took)
 			}
 			// Of many at once only some are looked at.
-			for range 100 {
-				r.slowDial(r.bad(user))
+			conns, guess := make([]net.Conn, 100), r.bad(user)
+			for i := range conns {
+				conns[i] = r.dial()
 			}
-			r.eventually("all wait", func() bool { return r.s.guard.held.Load() == 100 })
+			delayed := r.s.guard.delayed.Load()
+			begun = time.Now()
+			for _, conn := range conns {
+				_, err := io.WriteString(conn, guess)
+				must(t, err)
+			}
+			r.eventually("all have had to wait", func() bool { return r.s.guard.delayed.Load() == delayed+uint64(len(conns)) })
+			more := uint64(time.Since(begun).Seconds()*pairTries) + 1
 			fine()
 			looked, refused := r.s.guard.failures.Load(), r.s.guard.refused.Load()
-			if looked > pairFree+2+pairBurst+10 || refused < 40 {
+			if looked > pairFree+2+pairBurst+more || refused < 100-pairBurst-more {
 				t.Errorf("of 100 guesses at once %d were looked at, %d refused", looked, refused)
 			}
 		})
@@ -189,11 +197,7 @@ func TestGuardForgivesOverHTTP(t *testing.T) {
 		for range pairFree {
 			r.raw("GET", r.bad(rigUser))
 		}
-		begun := time.Now()
 		r.want(call{method: "GET", target: "/"}, "200")
-		if took := time.Since(begun); took > 90*time.Millisecond {
-			t.Errorf("%s", took)
-		}
 	}
 	if n := r.s.guard.delayed.Load(); n != 0 {
 		t.Errorf("%d answers were delayed", n)
@@ -204,7 +208,7 @@ func TestGuardForgivesOverHTTP(t *testing.T) {
 // waits instead.
 func TestDelaysAreBounded(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.MaxRequests = 8 }) // two delayed
-	for range pairFree + 3 {
+	for range pairFree + 4 {
 		r.raw("GET", r.bad("x"))
 	}
 	for range 4 {
@@ -213,14 +217,14 @@ func TestDelaysAreBounded(t *testing.T) {
 	r.eventually("two are delayed", func() bool { return r.s.guard.held.Load() == 2 })
 	conn := r.dial()
 	br := bufio.NewReader(conn)
-	begun := time.Now()
+	delayed := r.s.guard.delayed.Load()
 	_, err := io.WriteString(conn, r.bad("x"))
 	must(t, err)
 	r.read(br, "GET")
-	if took := time.Since(begun); took > 300*time.Millisecond {
-		t.Errorf("an answer beyond the bound took %s", took)
+	if r.s.guard.delayed.Load() != delayed {
+		t.Error("an answer beyond the bound was delayed")
 	}
-	begun = time.Now()
+	begun := time.Now()
 	_, err = io.WriteString(conn, r.head(call{method: "GET", target: "/"}))
 	must(t, err)
 	if a := r.read(br, "GET"); a.status != 200 || time.Since(begun) < 400*time.Millisecond {
@@ -258,10 +262,10 @@ func TestCloseIdle(t *testing.T) {
 		must(t, err)
 		readers = append(readers, bufio.NewReader(conn))
 		r.read(readers[len(readers)-1], "GET")
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(150 * time.Millisecond)
 	}
 	busy := r.slowDial("GET / HT") // within a header
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(300 * time.Millisecond)
 	here := netip.MustParseAddr("127.0.0.1")
 	if n := r.s.CloseIdle(10, time.Hour, here); n != 0 {
 		t.Errorf("%d closed, none is an hour old", n)

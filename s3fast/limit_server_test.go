@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -41,7 +42,7 @@ func TestUserLimits(t *testing.T) {
 	r.want(list, "200")
 	r.want(list, "200")
 	for range 2 {
-		if a := r.want(list, "503 SlowDown"); a.header.Get("Retry-After") != "5" {
+		if a := r.want(list, "503 SlowDown"); !slices.Contains([]string{"5", "4"}, a.header.Get("Retry-After")) { // 4 a second later
 			t.Errorf("Retry-After %q", a.header.Get("Retry-After"))
 		}
 	}
@@ -105,7 +106,7 @@ func TestPacing(t *testing.T) {
 		if a := r.want(c, "200"); method == "GET" && a.body != body {
 			t.Error("another content")
 		}
-		if took := time.Since(begun); took < 150*time.Millisecond || took > 3*time.Second {
+		if took := time.Since(begun); took < 150*time.Millisecond || took > 20*time.Second {
 			t.Errorf("%s of half a second's worth took %s", method, took)
 		}
 	}
@@ -159,7 +160,7 @@ func TestStalledBodyWhileMemoryIsShort(t *testing.T) {
 	if a := r.read(bufio.NewReader(conn), "PUT"); a.status != 400 || a.code() != "RequestTimeout" {
 		t.Errorf("%d %s", a.status, a.code())
 	}
-	if took := time.Since(begun); took > 3*time.Second {
+	if took := time.Since(begun); took > 10*time.Second {
 		t.Errorf("given up after %s", took)
 	}
 }

@@ -71,23 +71,20 @@ func (r *request) page(l *listing) (meta.ListObjectsPage, error) {
 	return r.s.cfg.Engine.List(r.context(), r.bucket, l.ListObjectsRequest)
 }
 
-// contents converts items for the encoder.
-func contents(items []meta.ListItem, owner *s3xml.Owner) []s3xml.Object {
-	out := make([]s3xml.Object, len(items))
-	for i := range items {
-		out[i] = listed(&items[i], owner)
+// appendObjects encodes the entries of a listing that has been begun, and ends it.
+func appendObjects(dst []byte, page *meta.ListObjectsPage, owner *s3xml.Owner, encodeURL bool) []byte {
+	e := s3xml.Entries{EncodeURL: encodeURL}
+	for i := range page.Items {
+		o := listed(&page.Items[i], owner)
+		dst = e.Object(dst, &o)
 	}
-	return out
+	return e.EndList(dst, page.Prefixes)
 }
 
 func listed(it *meta.ListItem, owner *s3xml.Owner) s3xml.Object {
-	class := it.Class
-	if class == "" {
-		class = storageStandard
-	}
 	return s3xml.Object{
 		Key: it.Key, LastModified: time.Unix(0, it.ModTime), ETag: it.ETag, Size: it.Size,
-		StorageClass: class, Owner: owner,
+		StorageClass: shownClass(it.Class), Owner: owner,
 		ChecksumAlgorithm: it.Checksum.Algorithm, ChecksumType: it.Checksum.Type,
 	}
 }
@@ -112,12 +109,14 @@ func listObjectsV1(r *request) error {
 	doc := s3xml.ListObjectsV1{
 		Name: r.bucket, Prefix: l.Prefix, Marker: l.After, MaxKeys: l.Max, Delimiter: l.Delimiter,
 		EncodeURL: l.encodeURL, IsTruncated: page.Truncated,
-		Contents: contents(page.Items, &s3xml.Owner{ID: ownerID}), CommonPrefixes: page.Prefixes,
 	}
 	if page.Truncated && l.Delimiter != "" {
 		doc.NextMarker = page.Next
 	}
-	r.answerXML(s3xml.AppendListObjectsV1(make([]byte, 0, listCap(&page)), &doc))
+	d := r.s.documents.get(listCap(&page))
+	d.text = s3xml.BeginListObjectsV1(d.text, &doc)
+	d.text = appendObjects(d.text, &page, &s3xml.Owner{ID: ownerID}, l.encodeURL)
+	r.answerDocument(d)
 	return nil
 }
 
@@ -153,12 +152,14 @@ func listObjectsV2(r *request) error {
 	doc := s3xml.ListObjectsV2{
 		Name: r.bucket, Prefix: l.Prefix, ContinuationToken: token, StartAfter: start,
 		MaxKeys: l.Max, Delimiter: l.Delimiter, EncodeURL: l.encodeURL, IsTruncated: page.Truncated,
-		Contents: contents(page.Items, owner), CommonPrefixes: page.Prefixes,
 	}
 	if page.Truncated {
 		doc.NextContinuationToken = r.s.tokens.seal(page.Next, scope)
 	}
-	r.answerXML(s3xml.AppendListObjectsV2(make([]byte, 0, listCap(&page)), &doc))
+	d := r.s.documents.get(listCap(&page))
+	d.text = s3xml.BeginListObjectsV2(d.text, &doc, len(page.Items)+len(page.Prefixes))
+	d.text = appendObjects(d.text, &page, owner, l.encodeURL)
+	r.answerDocument(d)
 	return nil
 }
 
@@ -187,12 +188,7 @@ func listObjectVersions(r *request) error {
 	doc := s3xml.ListVersions{
 		Name: r.bucket, Prefix: l.Prefix, KeyMarker: l.After, VersionIDMarker: marker,
 		MaxKeys: l.Max, Delimiter: l.Delimiter, EncodeURL: l.encodeURL,
-		IsTruncated: page.Truncated, CommonPrefixes: page.Prefixes,
-		Versions: make([]s3xml.Version, len(page.Items)),
-	}
-	owner := &s3xml.Owner{ID: ownerID}
-	for i := range page.Items {
-		doc.Versions[i] = s3xml.Version{Object: listed(&page.Items[i], owner), VersionID: "null", IsLatest: true}
+		IsTruncated: page.Truncated,
 	}
 	if page.Truncated {
 		doc.NextKeyMarker = page.Next
@@ -200,6 +196,14 @@ func listObjectVersions(r *request) error {
 			doc.NextVersionIDMarker = "null"
 		}
 	}
-	r.answerXML(s3xml.AppendListVersions(make([]byte, 0, listCap(&page)), &doc))
+	d := r.s.documents.get(listCap(&page))
+	d.text = s3xml.BeginListVersions(d.text, &doc)
+	e, owner := s3xml.Entries{EncodeURL: l.encodeURL}, &s3xml.Owner{ID: ownerID}
+	for i := range page.Items {
+		v := s3xml.Version{Object: listed(&page.Items[i], owner), VersionID: "null", IsLatest: true}
+		d.text = e.Version(d.text, &v)
+	}
+	d.text = e.EndVersions(d.text, page.Prefixes)
+	r.answerDocument(d)
 	return nil
 }

@@ -46,14 +46,23 @@ func completeMultipartUpload(r *request) error {
 	if err != nil {
 		return err
 	}
+	check, err := r.completion(id)
+	if err != nil {
+		return err
+	}
+	if !check.verify {
+		want = want.unchecked(parts)
+	}
 	o, err := r.s.cfg.Engine.CompleteUpload(r.context(), engine.CompleteRequest{
 		Bucket: r.bucket, Key: r.key, UploadID: id, Parts: parts, Size: -1, If: cond,
 		Seal: func(up *meta.Upload, stored []meta.Part) (string, meta.Checksum, error) {
 			if err := r.checkCompletionKey(up, customer); err != nil {
 				return "", meta.Checksum{}, err
 			}
-			if err := checkPartClaims(up.Object.Checksum, parts); err != nil {
-				return "", meta.Checksum{}, err
+			if check.verify {
+				if err := checkPartClaims(up.Object.Checksum, parts); err != nil {
+					return "", meta.Checksum{}, err
+				}
 			}
 			return sealUpload(up.Object.Checksum, stored, want)
 		},
@@ -133,6 +142,14 @@ func (r *request) wholeClaim() (w objectClaim, err error) {
 		w.size = n
 	}
 	return w, nil
+}
+
+// unchecked forgets the checksums claimed of the object and its parts.
+func (w objectClaim) unchecked(refs []meta.PartRef) objectClaim {
+	for i := range refs {
+		refs[i].Checksum = meta.Checksum{}
+	}
+	return objectClaim{size: w.size}
 }
 
 // decodeParts decodes and checks the document. Errors: MalformedXML,
@@ -231,15 +248,17 @@ func sealUpload(declared meta.Checksum, parts []meta.Part, want objectClaim) (et
 	return etag, sum, want.check(sum, len(parts))
 }
 
-// multipartETag is the MD5 of the parts' MD5s, with "-" and their number.
+// multipartETag is the MD5 of the parts' MD5s, or of the unique ids that take their
+// place, with "-" and their number.
 func multipartETag(parts []meta.Part) (string, error) {
 	h := md5.New() // #nosec G401
 	var sum [md5.Size]byte
 	for i := range parts {
-		if len(parts[i].ETag) != 2*md5.Size {
+		digits := strings.TrimSuffix(parts[i].ETag, uniqueSuffix)
+		if len(digits) != 2*md5.Size {
 			return "", errBadPartETag
 		}
-		if _, err := hex.Decode(sum[:], []byte(parts[i].ETag)); err != nil {
+		if _, err := hex.Decode(sum[:], []byte(digits)); err != nil {
 			return "", errBadPartETag
 		}
 		h.Write(sum[:])
@@ -247,7 +266,7 @@ func multipartETag(parts []meta.Part) (string, error) {
 	return hex.EncodeToString(h.Sum(sum[:0])) + "-" + strconv.Itoa(len(parts)), nil
 }
 
-var errBadPartETag = errors.New("s3fast: ETag of a stored part is not an MD5")
+var errBadPartETag = errors.New("s3fast: ETag of a stored part is neither an MD5 nor a unique id")
 
 // multipartChecksum combines the parts' checksums. The result is zero when they
 // are not all of one algorithm, or when that one cannot be combined.

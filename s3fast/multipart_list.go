@@ -68,7 +68,7 @@ func listParts(r *request) error {
 	}
 	doc := s3xml.ListParts{
 		Bucket: r.bucket, Key: r.key, UploadID: uploadIDText(id),
-		Initiator: initiator(up.Initiator), Owner: &s3xml.Owner{ID: ownerID}, StorageClass: storageStandard,
+		Initiator: initiator(up.Initiator), Owner: &s3xml.Owner{ID: ownerID}, StorageClass: shownClass(up.Object.Class),
 		PartNumberMarker: int(after), NextPartNumberMarker: int(after), MaxParts: limit, IsTruncated: more,
 		ChecksumAlgorithm: up.Object.Checksum.Algorithm, ChecksumType: up.Object.Checksum.Type,
 		Parts: make([]s3xml.Part, len(parts)),
@@ -124,7 +124,7 @@ func listMultipartUploads(r *request) error {
 		u := &page.Uploads[i]
 		doc.Uploads[i] = s3xml.Upload{
 			Key: u.Key, UploadID: uploadIDText(u.ID), Initiator: initiator(u.Initiator),
-			Owner: &s3xml.Owner{ID: ownerID}, StorageClass: storageStandard, Initiated: time.Unix(0, u.Initiated),
+			Owner: &s3xml.Owner{ID: ownerID}, StorageClass: shownClass(u.Object.Class), Initiated: time.Unix(0, u.Initiated),
 			ChecksumAlgorithm: u.Object.Checksum.Algorithm, ChecksumType: u.Object.Checksum.Type,
 		}
 	}

@@ -15,12 +15,13 @@ import (
 )
 
 // createMultipartUpload answers CreateMultipartUpload. The upload keeps headers,
-// metadata and the checksum algorithm declared for the object to come.
+// metadata and the checksum algorithm declared for the object to come, unless the
+// bucket ignores clients' checksums.
 func createMultipartUpload(r *request) error {
 	if err := r.refuseUnbuilt(); err != nil {
 		return err
 	}
-	o := meta.Object{Owner: ownerID}
+	o := meta.Object{Owner: ownerID, Class: r.storageClass()}
 	if err := r.objectHeaders(&o); err != nil {
 		return err
 	}
@@ -30,6 +31,13 @@ func createMultipartUpload(r *request) error {
 	alg, kind, err := declaredChecksum(r.header("x-amz-checksum-algorithm"), r.header("x-amz-checksum-type"))
 	if err != nil {
 		return err
+	}
+	want, err := r.integrity()
+	if err != nil {
+		return err
+	}
+	if !want.verify {
+		alg, kind = checksum.None, ""
 	}
 	o.Checksum = meta.Checksum{Algorithm: alg.String(), Type: kind}
 	how, err := r.wantedEncryption()
@@ -85,6 +93,7 @@ func (r *request) partTarget() (id [16]byte, number int32, up meta.Upload, err e
 		return id, 0, up, err
 	}
 	up, err = r.s.cfg.Engine.Upload(r.context(), r.bucket, r.key, id)
+	r.declared = up.Object.Checksum.Algorithm != ""
 	return id, number, up, err
 }
 
@@ -109,15 +118,19 @@ func uploadPart(r *request) error {
 	if err != nil {
 		return err
 	}
+	parity, err := r.parityOf(up.Object.Class)
+	if err != nil {
+		return err
+	}
 	in, err := r.openUpload(claim, partAlgorithm(declared.Algorithm))
 	if err != nil {
 		return err
 	}
 	defer in.Close()
 	part, err := r.s.cfg.Engine.PutPart(r.context(), engine.PutPartRequest{
-		Bucket: r.bucket, Key: r.key, UploadID: id, Number: number, Size: in.size, Body: in, DataKey: key,
+		Bucket: r.bucket, Key: r.key, UploadID: id, Number: number, Size: in.size, Body: in, DataKey: key, Parity: parity,
 		Finish: func(p *meta.Part) error {
-			p.ETag, p.Checksum = sealedETag(up.Object.Seal, key, in.MD5()), in.checksum()
+			p.ETag, p.Checksum = in.etag(up.Object.Seal, key), in.checksum()
 			return nil
 		},
 	})
@@ -126,7 +139,7 @@ func uploadPart(r *request) error {
 	}
 	r.setETag(part.ETag)
 	r.setEncryption(up.Object.Seal, false)
-	if claim.algorithm != checksum.None || declared.Algorithm != "" {
+	if claim.algorithm != checksum.None || declared.Algorithm != "" { // nothing where nothing was computed
 		sum := part.Checksum
 		sum.Type = "" // a part has none
 		r.setChecksum(sum, 0)
@@ -187,15 +200,19 @@ func uploadPartCopy(r *request) error {
 	if n > engine.MaxPutSize {
 		return s3err.InvalidRequest.Say("The specified copy source is larger than the maximum allowable size for a copy source: " + decimal(engine.MaxPutSize))
 	}
+	parity, err := r.parityOf(up.Object.Class)
+	if err != nil {
+		return err
+	}
 	in, err := newCopyReader(r, src.Object, off, n, partAlgorithm(up.Object.Checksum.Algorithm))
 	if err != nil {
 		return err
 	}
 	defer in.Close()
 	part, err := r.s.cfg.Engine.PutPart(r.context(), engine.PutPartRequest{
-		Bucket: r.bucket, Key: r.key, UploadID: id, Number: number, Size: n, Body: in, DataKey: key,
+		Bucket: r.bucket, Key: r.key, UploadID: id, Number: number, Size: n, Body: in, DataKey: key, Parity: parity,
 		Finish: func(p *meta.Part) error {
-			p.ETag, p.Checksum = sealedETag(up.Object.Seal, key, in.sums.MD5()), in.checksum()
+			p.ETag, p.Checksum = in.etag(up.Object.Seal, key), in.checksum()
 			return nil
 		},
 	})

@@ -107,7 +107,7 @@ func (r *request) attributes(obj *engine.Object, want attributes) (*s3xml.Object
 		doc.Checksums = &sums
 	}
 	if want&attrClass != 0 {
-		doc.StorageClass = storageStandard
+		doc.StorageClass = shownClass(o.Class)
 	}
 	if want&attrSize != 0 {
 		doc.Size = o.Size

@@ -11,6 +11,7 @@ import (
 	"github.com/sluicehq/sluice/engine"
 	"github.com/sluicehq/sluice/engine/checksum"
 	"github.com/sluicehq/sluice/engine/meta"
+	"github.com/sluicehq/sluice/engine/seal"
 	"github.com/sluicehq/sluice/s3fast/s3err"
 	"github.com/sluicehq/sluice/s3fast/s3xml"
 )
@@ -149,15 +150,19 @@ func copyObject(r *request) error {
 		return err
 	}
 	o.Seal = sealed
+	parity, err := r.parityOf(o.Class)
+	if err != nil {
+		return err
+	}
 	in, err := newCopyReader(r, src.Object, 0, src.Info.Size, alg)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
 	o, err = r.s.cfg.Engine.Put(r.context(), engine.PutRequest{
-		Bucket: r.bucket, Key: r.key, Size: src.Info.Size, Body: in, Object: o, If: cond, DataKey: key,
+		Bucket: r.bucket, Key: r.key, Size: src.Info.Size, Body: in, Object: o, If: cond, DataKey: key, Parity: parity,
 		Finish: func(o *meta.Object) error {
-			o.ETag, o.Checksum = sealedETag(sealed, key, in.sums.MD5()), in.checksum()
+			o.ETag, o.Checksum = in.etag(sealed, key), in.checksum()
 			return nil
 		},
 	})
@@ -174,7 +179,7 @@ func copyObject(r *request) error {
 // copyTarget builds the record of the copy by the directives, and chooses the
 // checksum: the one asked for, else the source's, else the default.
 func (r *request) copyTarget(src *source) (o meta.Object, alg checksum.Algorithm, err error) {
-	o = meta.Object{Owner: ownerID}
+	o = meta.Object{Owner: ownerID, Class: r.storageClass()}
 	replace, err := directive(r.header("x-amz-metadata-directive"), "x-amz-metadata-directive")
 	if err != nil {
 		return o, 0, err
@@ -184,7 +189,8 @@ func (r *request) copyTarget(src *source) (o meta.Object, alg checksum.Algorithm
 		return o, 0, err
 	}
 	wanted := r.header("x-amz-checksum-algorithm")
-	if src.bucket == r.bucket && src.key == r.key && !replace && wanted == "" && !r.namesEncryption() {
+	_, reclass := r.headers.get(storageClassHeader)
+	if src.bucket == r.bucket && src.key == r.key && !replace && wanted == "" && !r.namesEncryption() && !reclass {
 		return o, 0, s3err.InvalidRequest.Say("This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 	}
 	if replace {
@@ -224,12 +230,20 @@ func directive(v, name string) (replace bool, err error) {
 type copyReader struct {
 	body      *engine.Body // nil: no bytes
 	sums      *checksum.Set
-	algorithm checksum.Algorithm
+	algorithm checksum.Algorithm // None: no checksum is computed
+	integrity integrity
 }
 
 // newCopyReader opens bytes [off, off+n) of an object. Close it before the object.
 func newCopyReader(r *request, obj *engine.Object, off, n int64, alg checksum.Algorithm) (*copyReader, error) {
-	c := &copyReader{algorithm: alg}
+	want, err := r.integrity()
+	if err != nil {
+		return nil, err
+	}
+	if !want.verify {
+		alg = checksum.None
+	}
+	c := &copyReader{algorithm: alg, integrity: want}
 	if n > 0 {
 		b, err := obj.Range(r.context(), off, n)
 		if err != nil {
@@ -237,7 +251,7 @@ func newCopyReader(r *request, obj *engine.Object, off, n int64, alg checksum.Al
 		}
 		c.body = b
 	}
-	c.sums = checksum.NewSet(false, alg)
+	c.sums = checksum.NewSet(checksum.Wanted{MD5: want.md5, Extra: alg})
 	return c, nil
 }
 
@@ -260,7 +274,18 @@ func (c *copyReader) Close() error {
 	return nil
 }
 
-func (c *copyReader) checksum() meta.Checksum {
+// etag is upload.etag of the bytes read.
+func (c *copyReader) etag(s *meta.Seal, key *seal.DataKey) string {
+	if !c.integrity.md5 {
+		return uniqueETag()
+	}
+	return sealedETag(s, key, c.sums.MD5())
+}
+
+func (c *copyReader) checksum() (none meta.Checksum) {
+	if c.algorithm == checksum.None {
+		return none
+	}
 	return meta.Checksum{
 		Algorithm: c.algorithm.String(), Type: typeFullObject,
 		Value: append([]byte(nil), c.sums.Extra()...),

@@ -91,7 +91,7 @@ func deleteObjects(r *request) error {
 		if err != nil {
 			e := s3Error(err)
 			if e.Status >= 500 {
-				r.s.cfg.Logger.Error("delete failed", "id", r.id, "bucket", r.bucket, "key", audit.MaskPath(o.Key), "error", err)
+				r.s.cfg.Logger.Error("delete failed", "id", r.id(), "bucket", r.bucket, "key", audit.MaskPath(o.Key), "error", err)
 			}
 			doc.Errors = append(doc.Errors, s3xml.DeleteError{Key: o.Key, VersionID: o.VersionID,
 				Code: e.Code.Code, Message: e.Text()})

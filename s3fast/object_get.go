@@ -2,6 +2,7 @@ package s3fast
 
 import (
 	"context"
+	"io"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -208,11 +209,10 @@ func (r *request) attachBody(obj *engine.Object, sel selection) error {
 		return err
 	}
 	if small := b.Bytes(); small != nil {
-		// The garbage collector owns these: they outlive Close, and fasthttp may
-		// keep them until the response is reset.
-		r.ctx.Response.SetBodyRaw(small)
+		// The garbage collector owns these: they outlive Close.
 		b.Close()
 		obj.Close()
+		r.ctx.Response.SetBodyStream(&objectStream{mem: small, conn: r.conn, left: sel.n}, int(sel.n))
 		return nil
 	}
 	r.ctx.Response.SetBodyStream(r.objectStream(obj, b, sel), int(sel.n))
@@ -223,9 +223,11 @@ func (r *request) attachBody(obj *engine.Object, sel selection) error {
 // connection and closes it whether or not the response could be sent; when it
 // yields fewer bytes than Content-Length told, the connection is closed.
 type objectStream struct {
-	obj  *engine.Object
-	body *engine.Body // nil while sent in pieces
+	mem  []byte         // all of it, or nil
+	obj  *engine.Object // nil with mem
+	body *engine.Body   // nil while sent in pieces
 	ctx  context.Context
+	out  bodyWriter
 
 	conn      *conn // nil in unit tests without one
 	off, left int64 // what is still to be written
@@ -233,7 +235,17 @@ type objectStream struct {
 }
 
 // Read implements io.Reader; WriteTo (limit_stream.go) is what is used.
-func (s *objectStream) Read(p []byte) (int, error) { return s.body.Read(p) }
+func (s *objectStream) Read(p []byte) (int, error) {
+	if s.mem == nil {
+		return s.body.Read(p)
+	}
+	if s.left == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, s.mem[int64(len(s.mem))-s.left:])
+	s.left -= int64(n)
+	return n, nil
+}
 
 // SupportsBodyWriteTo tells fasthttp to prefer WriteTo.
 func (s *objectStream) SupportsBodyWriteTo() bool { return true }
@@ -241,6 +253,8 @@ func (s *objectStream) SupportsBodyWriteTo() bool { return true }
 // Close releases buffers and pin.
 func (s *objectStream) Close() error {
 	s.closeBody()
-	s.obj.Close()
+	if s.obj != nil {
+		s.obj.Close()
+	}
 	return nil
 }

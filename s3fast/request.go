@@ -2,6 +2,7 @@ package s3fast
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -19,7 +20,7 @@ type request struct {
 	s   *Server
 	ctx *fasthttp.RequestCtx
 
-	id     string // request id: 16 upper-case hex digits
+	number [16]byte // request id: 16 upper-case hex digits; see id
 	op     *operation
 	bucket string // decoded and valid, or ""
 	key    string // decoded from the original URI, valid UTF-8, ≤ 1,024 bytes, or ""
@@ -53,6 +54,8 @@ type request struct {
 
 	tags   []meta.Header // what requestTags found
 	tagged bool
+
+	declared bool // the upload written to declared a checksum
 }
 
 // context is the context for calls of the engine. It ends when Shutdown gives up
@@ -116,5 +119,16 @@ const (
 	bodyForm                  // a form: run bounds and reads it
 )
 
-// header returns a request header ("" when absent), name in any case.
-func (r *request) header(name string) string { return string(r.ctx.Request.Header.Peek(name)) }
+// id is the request id as a string, which only errors and records need.
+func (r *request) id() string { return string(r.number[:]) }
+
+// header returns the first value of a request header ("" when absent), name in
+// any case.
+func (r *request) header(name string) string {
+	for i := range r.headers.list {
+		if h := &r.headers.list[i]; len(h.name) == len(name) && strings.EqualFold(h.name, name) {
+			return h.value
+		}
+	}
+	return ""
+}

@@ -79,19 +79,29 @@ func (r rigDocs) Delete(ctx context.Context, path string, ifRev int64) error {
 // newRig starts a server with users alice (readwrite), rita (readonly) and nemo.
 func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
+	return newRigOn(t, 1, change)
+}
+
+// newRigOn is newRig over so many drives.
+func newRigOn(t testing.TB, drives int, change func(*Config)) *rig {
+	t.Helper()
 	ctx := t.Context()
 	dir := t.TempDir()
 	r := &rig{t: t, served: make(chan error, 1), before: runtime.NumGoroutine()}
 	var err error
 	r.arena, err = ioring.NewArena(64 << 20)
 	must(t, err)
-	dev, err := ioring.Open(filepath.Join(dir, "drive"), r.arena, ioring.Options{Mode: ioring.ModePread, CPU: -1})
-	must(t, err)
-	d, err := drive.Open(ctx, dev, drive.Options{Arena: r.arena, Limit: 1 << 30})
-	must(t, err)
+	var opened []*drive.Drive
+	for i := range drives {
+		dev, err := ioring.Open(filepath.Join(dir, "drive"+strings.Repeat("x", i)), r.arena, ioring.Options{Mode: ioring.ModePread, CPU: -1})
+		must(t, err)
+		d, err := drive.Open(ctx, dev, drive.Options{Arena: r.arena, Limit: 1 << 30})
+		must(t, err)
+		opened = append(opened, d)
+	}
 	store, err := pebblemeta.Open(filepath.Join(dir, "meta"), pebblemeta.Options{})
 	must(t, err)
-	r.engine, err = engine.Open(ctx, engine.Config{Drives: []*drive.Drive{d}, Store: store})
+	r.engine, err = engine.Open(ctx, engine.Config{Drives: opened, Store: store})
 	must(t, err)
 	r.iam, err = iam.Open(ctx, rigDocs{r.engine.Docs("")}, seal.NewKey(sha256.Sum256([]byte("rig"))), time.Now)
 	must(t, err)
@@ -102,9 +112,10 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 			must(t, r.iam.Attach(ctx, policy, user))
 		}
 	}
+	cluster := &Cluster{Name: "default", Domains: []string{"s3.example.com"}}
 	cfg := Config{
 		Engine: r.engine, IAM: r.iam, Region: rigRegion,
-		Cluster:      func() *Cluster { return &Cluster{Name: "default", Domains: []string{"s3.example.com"}} },
+		Cluster:      func() *Cluster { return cluster },
 		StallTimeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler),
 		Service: func(ctx *fasthttp.RequestCtx) {
 			ctx.Response.Header.Set("X-Service", "1")
@@ -127,7 +138,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 
 // close shuts everything down and checks that nothing leaked.
 func (r *rig) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := r.s.Shutdown(ctx); err != nil {
 		r.t.Errorf("Shutdown: %v", err)
@@ -136,7 +147,7 @@ func (r *rig) close() {
 		r.t.Errorf("Serve: %v", err)
 	}
 	for i := 0; r.s.inFlight.Load() != 0; i++ {
-		if time.Sleep(time.Millisecond); i > 1000 {
+		if time.Sleep(time.Millisecond); i > 10_000 {
 			r.t.Fatalf("%d requests still counted in flight", r.s.inFlight.Load())
 		}
 	}
@@ -145,7 +156,7 @@ func (r *rig) close() {
 	}
 	// fasthttp keeps one goroutine for its clock, other libraries some of theirs.
 	for i := 0; runtime.NumGoroutine() > r.before+5; i++ {
-		if time.Sleep(5 * time.Millisecond); i > 400 {
+		if time.Sleep(5 * time.Millisecond); i > 4000 {
 			r.t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), r.before)
 			break
 		}

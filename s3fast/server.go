@@ -33,6 +33,9 @@ type Cluster struct {
 	// Encrypted: objects are encrypted (SSE-S3) unless the request or the bucket
 	// asks for something else.
 	Encrypted bool
+	// What holds for buckets of each type that chose nothing themselves; see
+	// Cluster.PerformanceOf.
+	StandardBuckets, PerformanceBuckets Performance
 }
 
 // Config of New.
@@ -79,8 +82,10 @@ const (
 	// readBuffer bounds the request line with the header block (S3 allows 8 KB
 	// of headers, and presigned requests carry a session token besides). Every
 	// open connection holds one such buffer, idle ones too.
-	readBuffer  = 16 << 10
-	writeBuffer = 4 << 10
+	readBuffer = 16 << 10
+	// writeBuffer takes a small object with its headers, so that they go out in
+	// one write. A connection has one only while it is answered.
+	writeBuffer = 16 << 10
 	// abortWait is how long Shutdown waits for handlers after it has closed
 	// their connections and cancelled their context.
 	abortWait = 2 * time.Second
@@ -105,8 +110,9 @@ type Server struct {
 	base   context.Context // ends when Shutdown gives up waiting
 	cancel context.CancelFunc
 
-	guard  *guard
-	pieces pieces
+	guard     *guard
+	pieces    pieces
+	documents documents
 
 	ids      atomic.Uint64
 	inFlight atomic.Int64
@@ -207,6 +213,9 @@ func (s *Server) newHTTP() *fasthttp.Server {
 		SecureErrorLogMessage:        true,
 		CloseOnShutdown:              true,
 		LazyRequestTime:              true,
+		// What is reduced is what idle connections hold: the buffer of answers and
+		// that of the begin of bodies go back to their pools after each request.
+		ReduceMemoryUsage: true,
 	}
 }
 

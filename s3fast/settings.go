@@ -38,7 +38,10 @@ type settings struct {
 	block      *publicAccessBlock
 	ownership  string          // "": not set, which is ownershipEnforced
 	encryption *encryptionRule // nil: not set
+	parity     int             // of new objects, as engine.PutRequest has it
 	damaged    error           // a document cannot be read, and why
+
+	performance bucketPerformance
 }
 
 // publicAccessBlock is the bucket's PublicAccessBlockConfiguration.
@@ -97,6 +100,18 @@ func (s *Server) loadSettings(ctx context.Context, b *meta.Bucket) (*settings, e
 		if set == nil {
 			set = &settings{}
 		}
+		switch docs[i].Path {
+		case docParity:
+			if set.parity, err = decodeParity(docs[i].Value); err != nil {
+				s.cfg.Logger.Error("a bucket's parity cannot be read: its objects get the cluster's", "bucket", b.Name, "error", err)
+			}
+			continue
+		case docPerformance:
+			if set.performance, err = decodePerformance(docs[i].Value); err != nil {
+				s.cfg.Logger.Error("a bucket's performance settings cannot be read: what is written is verified and gets an MD5", "bucket", b.Name, "error", err)
+			}
+			continue
+		}
 		if err := set.add(docs[i].Path, docs[i].Value, b.Name); err != nil {
 			set.damaged = fmt.Errorf("setting %s: %w", docs[i].Path, err)
 			s.cfg.Logger.Error("a bucket's setting cannot be read: the bucket is closed until it is replaced",
@@ -110,7 +125,11 @@ func (s *Server) loadSettings(ctx context.Context, b *meta.Bucket) (*settings, e
 }
 
 func isSetting(path string) bool {
-	return path == docPolicy || path == docPublicAccess || path == docOwnership || path == docEncryption
+	switch path {
+	case docPolicy, docPublicAccess, docOwnership, docEncryption, docParity, docPerformance:
+		return true
+	}
+	return false
 }
 
 // add compiles one document into the settings.
@@ -179,14 +198,20 @@ func (e *encryptionRule) check() error {
 // (there need be none); it is in force for every request that begins after it
 // returns. Errors: those of engine.Docs.
 func (s *Server) changeSetting(ctx context.Context, b *meta.Bucket, doc string, value []byte) error {
+	return s.changeSettingAt(ctx, b, doc, value, -1)
+}
+
+// changeSettingAt is changeSetting of a document that has the revision rev: -1 any,
+// 0 none. engine.Conflict when it has another.
+func (s *Server) changeSettingAt(ctx context.Context, b *meta.Bucket, doc string, value []byte, rev int64) error {
 	docs := s.cfg.Engine.Docs(b.Name)
 	var err error
 	if value == nil {
-		if err = docs.Delete(ctx, doc, -1); engine.KindOf(err) == engine.NoDoc {
+		if err = docs.Delete(ctx, doc, rev); engine.KindOf(err) == engine.NoDoc {
 			err = nil
 		}
 	} else {
-		_, err = docs.Put(ctx, doc, value, -1)
+		_, err = docs.Put(ctx, doc, value, rev)
 	}
 	// After a failure too: the change may have happened all the same.
 	s.settings.forget(b.ID)

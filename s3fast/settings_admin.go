@@ -127,3 +127,35 @@ func (s *Server) SetBucketEncryption(ctx context.Context, bucket, algorithm, key
 func (set *settings) refusesPublic(p *policy.Policy) bool {
 	return set.block != nil && set.block.BlockPublicPolicy && p.IsPublic()
 }
+
+// ErrNoSetting: a document of a bucket that is none of its settings.
+var ErrNoSetting = errors.New("s3fast: no setting of a bucket")
+
+// CheckSetting judges a settings document of a bucket as it is stored.
+// ErrNoSetting, or what is wrong with it.
+func CheckSetting(bucket, doc string, value []byte) error {
+	switch {
+	case !isSetting(doc):
+		return ErrNoSetting
+	case doc == docParity:
+		return CheckParityDocument(value)
+	case doc == docPerformance:
+		_, err := decodePerformance(value)
+		return err
+	}
+	return new(settings).add(doc, value, bucket)
+}
+
+// ImportSetting stores a settings document of a bucket that CheckSetting accepts. It
+// is in force for requests that begin after it returns. Errors: CheckSetting's, and
+// those of engine.Docs.
+func (s *Server) ImportSetting(ctx context.Context, bucket, doc string, value []byte) error {
+	if err := CheckSetting(bucket, doc, value); err != nil {
+		return err
+	}
+	b, err := s.cfg.Engine.Bucket(ctx, bucket)
+	if err != nil {
+		return err
+	}
+	return s.changeSetting(ctx, &b, doc, value)
+}

@@ -28,6 +28,9 @@ type customerKey struct{ key [32]byte }
 // is none. No error tells anything of the key. Errors: InvalidArgument,
 // InvalidEncryptionAlgorithmError, InvalidRequest (not over TLS).
 func (r *request) customerKey(prefix string) (*customerKey, error) {
+	if !r.headers.hasPrefix(prefix) {
+		return nil, nil
+	}
 	algorithm, hasAlgorithm := r.headers.get(prefix + "algorithm")
 	key, hasKey := r.headers.get(prefix + "key")
 	sum, hasSum := r.headers.get(prefix + "key-md5")

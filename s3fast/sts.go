@@ -114,7 +114,7 @@ func (r *request) serveSTS() ([]byte, error) {
 	}
 	if action == stsIdentity {
 		id := r.identity
-		return s3xml.AppendCallerIdentity(nil, id.Principal.ARN, id.UserID, accountID, r.id), nil
+		return s3xml.AppendCallerIdentity(nil, id.Principal.ARN, id.UserID, accountID, r.id()), nil
 	}
 	return r.assumeRole(f)
 }
@@ -208,7 +208,7 @@ func (r *request) assumeRole(f *stsForm) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s3xml.AppendAssumedRole(nil, stsAssume, assumedRole(&c, in.Policy), r.id), nil
+	return s3xml.AppendAssumedRole(nil, stsAssume, assumedRole(&c, in.Policy), r.id()), nil
 }
 
 // deniesAssume tells whether a policy of the caller denies sts:AssumeRole on the
@@ -256,7 +256,7 @@ func (r *request) assumeWebIdentity(f *stsForm) ([]byte, error) {
 	}
 	role := assumedRole(&c, in.Policy)
 	role.Subject, role.Audience, role.Provider = who.Subject, who.Audience, who.Issuer
-	return s3xml.AppendAssumedRole(nil, stsWeb, role, r.id), nil
+	return s3xml.AppendAssumedRole(nil, stsWeb, role, r.id()), nil
 }
 
 func assumedRole(c *iam.Credentials, inline []byte) *s3xml.AssumedRole {

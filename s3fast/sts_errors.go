@@ -112,7 +112,7 @@ func (r *request) failSTS(err error) {
 	e := stsError(err)
 	r.code = e.Code.Code
 	if e.Status >= 500 && e.Code != stsUnavailable {
-		r.s.cfg.Logger.Error("request failed", "id", r.id, "op", r.op.name, "code", e.Code.Code, "error", err)
+		r.s.cfg.Logger.Error("request failed", "id", r.id(), "op", r.op.name, "code", e.Code.Code, "error", err)
 	}
 	resp := &r.ctx.Response
 	resp.SetStatusCode(e.Status)
@@ -126,7 +126,7 @@ func (r *request) failSTS(err error) {
 		r.conn.linger = true
 	}
 	resp.Header.SetContentType(contentSTS)
-	resp.SetBodyRaw(s3xml.AppendSTSError(nil, e.Status < 500, e.Code.Code, e.Text(), r.id))
+	resp.SetBodyRaw(s3xml.AppendSTSError(nil, e.Status < 500, e.Code.Code, e.Text(), r.id()))
 }
 
 // oidc are the providers in force.

@@ -241,7 +241,7 @@ func TestDenyAssume(t *testing.T) {
 
 // FuzzSTS posts forms, signed and not.
 func FuzzSTS(f *testing.F) {
-	r := newRig(f, func(c *Config) { c.StallTimeout = 500 * time.Millisecond })
+	r := newRig(f, func(c *Config) { c.StallTimeout = 3 * time.Second })
 	f.Add(stsBody("Action", "AssumeRole", "RoleSessionName", "name", "DurationSeconds", "900"), true)
 	f.Add(stsBody("Action", stsWeb, "WebIdentityToken", "a.b.c"), false)
 	f.Add(stsBody("Action", stsIdentity), true)

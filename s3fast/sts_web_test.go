@@ -65,7 +65,7 @@ func TestWebIdentity(t *testing.T) {
 		}
 	}
 	expect(ask(token(nil)), "400 InvalidIdentityToken") // no provider yet
-	configured, err := oidc.NewSet([]oidc.Config{cfg}, oidc.Options{Timeout: time.Second})
+	configured, err := oidc.NewSet([]oidc.Config{cfg}, oidc.Options{Timeout: 20 * time.Second})
 	must(t, err)
 	set.Store(configured)
 
@@ -94,7 +94,7 @@ func TestWebIdentity(t *testing.T) {
 	expect(ask(good[:len(good)-4]+"AAAA"), "400 InvalidIdentityToken")
 
 	cfg.Issuer = "https://127.0.0.1:1"
-	away, err := oidc.NewSet([]oidc.Config{cfg}, oidc.Options{Timeout: time.Second})
+	away, err := oidc.NewSet([]oidc.Config{cfg}, oidc.Options{Timeout: 20 * time.Second})
 	must(t, err)
 	set.Store(away)
 	expect(ask(token(map[string]any{"iss": cfg.Issuer})), "400 IDPCommunicationError")

@@ -163,6 +163,12 @@ func quick(_ time.Duration, done <-chan struct{}) {
 	}
 }
 
+// idle waits until everything was sent or discarded and nothing is under way.
+func idle(t testing.TB, w *Webhook) {
+	t.Helper()
+	await(t, func() bool { return w.Stats().Queued == 0 && w.stats.oldest.Load() == 0 })
+}
+
 func openHook(t testing.TB, dir string, log io.Writer) *Webhook {
 	t.Helper()
 	if log == nil {
@@ -184,7 +190,7 @@ func shut(t testing.TB, w *Webhook) {
 
 func testConfig(c *collector) Config {
 	b := DefaultBatch()
-	b.Linger, b.Count, b.Timeout = MinLinger, 7, MinTimeout
+	b.Linger, b.Count, b.Timeout = MinLinger, 7, 20*time.Second
 	return Config{Enabled: true, Endpoint: c.srv.URL + "/services/collector/raw", Token: "Splunk 1234", Batch: b}
 }
 
@@ -216,9 +222,9 @@ func TestWebhookDelivers(t *testing.T) {
 	if c.auth[0] != "Splunk 1234" {
 		t.Errorf("Authorization: %q", c.auth[0])
 	}
-	await(t, func() bool { return w.Stats().Delivered == 100 })
+	idle(t, w)
 	st := w.Stats()
-	if st.Queued != 0 || st.Recorded != 100 || !st.Up || st.Retries != 0 || st.Dropped != 0 || st.Oldest != 0 || st.LastOK.IsZero() {
+	if st.Delivered != 100 || st.Queued != 0 || st.Recorded != 100 || !st.Up || st.Retries != 0 || st.Dropped != 0 || st.Oldest != 0 || st.LastOK.IsZero() {
 		t.Errorf("%+v", st)
 	}
 	metrics := string(w.AppendMetrics(nil))
@@ -270,6 +276,7 @@ func TestWebhookFailures(t *testing.T) {
 	c := newCollector(t, false)
 	w := openHook(t, memDir(t), &log)
 	cfg := testConfig(c)
+	cfg.Batch.Timeout = MinTimeout
 	must(t, w.Configure(cfg))
 	n := 0
 	for _, mode := range []string{"500", "cut", "late cut", "redirect", "stall"} {
@@ -277,9 +284,9 @@ func TestWebhookFailures(t *testing.T) {
 		before := w.Stats().Retries
 		record(w, n, n+20)
 		n += 20
-		await(t, func() bool { return w.Stats().Retries > before })
-		st := w.Stats()
-		if st.Up || st.LastError == "" || st.Queued == 0 || st.Oldest == 0 {
+		var st Stats
+		await(t, func() bool { st = w.Stats(); return st.Retries > before && !st.Up && st.LastError != "" })
+		if st.Queued == 0 || st.Oldest == 0 {
 			t.Errorf("%s: %+v", mode, st)
 		}
 		c.mode.Store("ok")
@@ -414,10 +421,12 @@ func TestWebhookReconfigures(t *testing.T) {
 	first, second := newCollector(t, false), newCollector(t, false)
 	first.mode.Store("stall")
 	w := openHook(t, memDir(t), nil)
-	must(t, w.Configure(testConfig(first)))
+	cfg := testConfig(first)
+	cfg.Batch.Timeout = MinTimeout
+	must(t, w.Configure(cfg))
 	record(w, 0, 30)
 	await(t, func() bool { return first.count() > 0 })
-	cfg := testConfig(second)
+	cfg = testConfig(second)
 	must(t, w.Configure(cfg))
 	second.want(30) // spooled for the first, delivered to the second
 
@@ -425,30 +434,29 @@ func TestWebhookReconfigures(t *testing.T) {
 	second.mode.Store("500")
 	record(w, 30, 40)
 	must(t, w.Flush(t.Context()))
+	sending := func() bool { return w.stats.oldest.Load() != 0 } // again and again
+	await(t, sending)
 	cfg.Enabled = false
 	must(t, w.Configure(cfg))
-	still := func() bool {
-		before := second.count()
-		time.Sleep(20 * time.Millisecond)
-		return second.count() == before
-	}
-	await(t, still) // a POST in flight may end
+	await(t, func() bool { return !sending() }) // a POST in flight ends
 	second.mode.Store("ok")
+	posts := second.count()
 	w.Record(&Event{Time: time.Now(), API: "PutObject", Key: "o1000"})
-	await(t, still)
-	if st := w.Stats(); st.Queued != 10 {
-		t.Errorf("%d events wait", st.Queued)
+	time.Sleep(20 * time.Millisecond)
+	if st := w.Stats(); st.Queued != 10 || second.count() != posts {
+		t.Errorf("%d events wait, %d were sent", st.Queued, second.count()-posts)
 	}
 	cfg.Enabled = true
 	must(t, w.Configure(cfg))
 	second.want(40)
 
 	// Discarded events are gone, and no hole is told.
-	await(t, func() bool { return w.Stats().Queued == 0 })
+	idle(t, w)
 	second.mode.Store("500")
 	w.Record(&Event{Time: time.Now(), API: "PutObject", Key: "o500"})
+	await(t, sending)
 	must(t, w.Discard(t.Context()))
-	await(t, func() bool { return w.Stats().Queued == 0 })
+	idle(t, w)
 	second.mode.Store("ok")
 	record(w, 40, 50)
 	for _, e := range second.want(50) {
@@ -517,6 +525,10 @@ func TestWebhookTest(t *testing.T) {
 	cfg := testConfig(c)
 	for mode, want := range map[string]string{"500": "500", "cut": "EOF", "stall": "no answer", "redirect": "307"} {
 		c.mode.Store(mode)
+		cfg := cfg
+		if mode == "stall" {
+			cfg.Batch.Timeout = MinTimeout
+		}
 		if err := w.Test(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", mode, err)
 		}

@@ -36,6 +36,11 @@ type Options struct {
 	Algorithm checksum.Algorithm // additional checksum to compute; None: none
 	Expected  []byte             // its value from a header; nil: from the trailer, or not claimed
 	Trailer   string             // x-amz-trailer: name of the trailing checksum header, or ""
+	NoMD5     bool               // MD5 is computed only where Content-MD5 has to be verified
+	// Unchecked has neither Algorithm computed nor MD5, Expected and the trailer's
+	// value compared: the client's claims are held to their form only. Length,
+	// framing and signatures are verified as ever.
+	Unchecked bool
 }
 
 // ErrOptions is returned by NewReader for options that no request leads to.
@@ -48,12 +53,15 @@ var ErrOptions = errors.New("body: invalid options")
 // The read that would hand out the payload's last byte first verifies all that
 // the client claimed, and yields an error in place of that byte if a claim is
 // wrong: even a caller who never reads up to io.EOF is not given a whole payload
-// that was not verified.
+// that was not verified. While memory is lent (see Lend) that byte is handed out
+// before MD5 is known, which is verified by the read that returns io.EOF.
 type Reader struct {
 	o       Options
 	set     *checksum.Set
 	chunked *chunked // aws-chunked framing; nil: plain
 	left    int64    // decoded bytes not yet handed out
+	lent    bool     // see Lend
+	tail    bool     // all is handed out, MD5 is still to be verified
 	err     error    // sticky; io.EOF once verified
 
 	md5    [md5.Size]byte
@@ -85,8 +93,25 @@ func NewReader(o Options) (*Reader, error) {
 	default:
 		return nil, ErrOptions
 	}
-	r.set = checksum.NewSet(o.Auth.Payload == sigv4.SHA256, o.Algorithm)
+	r.set = checksum.NewSet(o.wanted())
 	return r, nil
+}
+
+// shortSize is up to how many bytes MD5 is not worth computing beside others.
+const shortSize = 16 << 10
+
+// wanted returns the digests to compute.
+func (o *Options) wanted() checksum.Wanted {
+	w := checksum.Wanted{
+		MD5:           !o.NoMD5 || o.MD5 != nil && !o.Unchecked,
+		Short:         o.Size <= shortSize,
+		PayloadSHA256: o.Auth.Payload == sigv4.SHA256,
+		Extra:         o.Algorithm,
+	}
+	if o.Unchecked {
+		w.Extra = checksum.None
+	}
+	return w
 }
 
 // Read implements io.Reader. It returns io.EOF only after everything the client
@@ -113,7 +138,15 @@ func (r *Reader) Read(p []byte) (int, error) {
 		}
 		return 0, r.err
 	}
-	if r.err = r.finish(); r.err != nil {
+	if !r.tail {
+		if r.err = r.finish(); r.err != nil {
+			return 0, r.err
+		}
+		if r.tail = r.lent && n > 0; r.tail {
+			return n, nil
+		}
+	}
+	if r.err = r.finishMD5(); r.err != nil {
 		return 0, r.err
 	}
 	r.err = io.EOF
@@ -131,7 +164,39 @@ func (r *Reader) fill(p []byte) (int, error) {
 	return readSome(r.o.Source, p)
 }
 
-// finish verifies what can only be known at the end.
+// Lend begins lending: from now on, memory that Read has filled is read again later,
+// to compute MD5 beside that of other payloads. It must stay unchanged until
+// Settle(off), with off at or past the payload's end of those bytes, or StopLending,
+// or the Read that returns io.EOF, has returned. Other goroutines may read it
+// meanwhile.
+func (r *Reader) Lend() {
+	if r.set != nil && r.err == nil && !r.tail {
+		r.lent = true
+		r.set.Lend()
+	}
+}
+
+// Settle returns once the memory of the payload's first off bytes is not read any
+// more, which may take as long as hashing them.
+func (r *Reader) Settle(off int64) {
+	if r.lent {
+		r.set.Settle(off)
+	}
+}
+
+// StopLending ends what Lend began: it returns at once, and no memory is read any
+// more. When bytes were not settled, reads fail from then on.
+func (r *Reader) StopLending() {
+	if !r.lent {
+		return
+	}
+	r.lent = false
+	if !r.set.StopLending() && r.err == nil {
+		r.err = errStopped
+	}
+}
+
+// finish verifies what can only be known at the end, all but MD5.
 func (r *Reader) finish() error {
 	if r.chunked != nil {
 		if err := r.chunked.finish(); err != nil {
@@ -140,15 +205,14 @@ func (r *Reader) finish() error {
 	} else if err := expectEOF(r.o.Source); err != nil {
 		return err
 	}
-	r.md5 = r.set.MD5()
 	r.sumLen = copy(r.sum[:], r.set.Extra())
-	if r.o.MD5 != nil && !equal(r.o.MD5, r.md5[:]) {
-		return ErrContentMD5
-	}
 	if r.o.Auth.Payload == sigv4.SHA256 {
 		if hash := r.set.PayloadSHA256(); !equal(hash[:], r.o.Auth.Hash[:]) {
 			return sigv4.ErrPayloadMismatch
 		}
+	}
+	if r.o.Unchecked {
+		return nil
 	}
 	if r.o.Expected != nil && !equal(r.o.Expected, r.sum[:r.sumLen]) {
 		return ErrChecksum
@@ -159,10 +223,20 @@ func (r *Reader) finish() error {
 	return nil
 }
 
-// MD5 returns the payload's digest, valid after io.EOF and after Close.
+// finishMD5 computes MD5 and verifies Content-MD5.
+func (r *Reader) finishMD5() error {
+	r.md5 = r.set.MD5()
+	if r.o.MD5 != nil && !r.o.Unchecked && !equal(r.o.MD5, r.md5[:]) {
+		return ErrContentMD5
+	}
+	return nil
+}
+
+// MD5 returns the payload's digest, valid after io.EOF and after Close; zero where
+// it was not computed (Options.NoMD5).
 func (r *Reader) MD5() [16]byte { return r.md5 }
 
-// Checksum returns the additional checksum, raw, or nil if there is none. It is
+// Checksum returns the additional checksum, raw, or nil if none was computed. It is
 // valid after io.EOF and after Close.
 func (r *Reader) Checksum() []byte {
 	if r.sumLen == 0 {
@@ -177,6 +251,7 @@ func (r *Reader) Close() error {
 	if r.set == nil {
 		return nil
 	}
+	r.StopLending()
 	r.set.Release()
 	r.set = nil
 	if r.chunked != nil {
@@ -188,8 +263,12 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-// errClosed is what a closed reader's reads return.
-var errClosed = errors.New("body: read after close")
+// errClosed is what a closed reader's reads return, errStopped what those of one do
+// whose digest lacks bytes.
+var (
+	errClosed  = errors.New("body: read after close")
+	errStopped = errors.New("body: read after memory was taken back")
+)
 
 // emptyReadsMax bounds reads in a row that yield neither bytes nor an error.
 const emptyReadsMax = 100

@@ -12,6 +12,11 @@
 //     the additional checksum. So a caller that reads exactly Size bytes is as
 //     safe as one that reads up to io.EOF. Bytes before the last are handed out
 //     earlier; they must not be acted upon before the end.
+//   - Lending is the exception, and off unless the caller asks for it with Lend: then
+//     MD5 alone, and with it Content-MD5, is verified by the read that returns io.EOF,
+//     which such a caller has to wait for. Memory that Read filled is read until it is
+//     settled; nobody may change it before. No memory is read after Settle of its
+//     bytes, StopLending, io.EOF or Close.
 //   - A body cut short is an error even where HTTP ends it cleanly.
 //   - Memory is bounded: 4 KiB of framing, whatever the client sends; no
 //     allocation per read or chunk.

@@ -107,16 +107,25 @@ func secretContext(user string) string { return "user/" + user + "/secret" }
 func userKeys(user string) string { return "user/" + user + "/key/" }
 
 func encodeUser(u *userEntry, key *seal.Key) ([]byte, error) {
+	d := userDocument(u, key)
+	return json.Marshal(&d)
+}
+
+// userDocument makes the document, with a nil key one without secrets: see export.go.
+func userDocument(u *userEntry, key *seal.Key) userDoc {
 	d := userDoc{
 		V: userVersion, Name: u.Name, Role: u.Role, ID: u.id, Policies: u.Policies, Groups: u.Groups,
-		Disabled: u.Disabled, Revoked: u.revoked, Created: u.Created, Modified: u.Modified, Hash: u.hash,
-		Keys: sealKeys(userKeys(u.Name), u.keys, key),
+		Disabled: u.Disabled, Revoked: u.revoked, Created: u.Created, Modified: u.Modified,
 	}
+	if key == nil {
+		return d
+	}
+	d.Hash, d.Keys = u.hash, sealKeys(userKeys(u.Name), u.keys, key)
 	if u.Role == S3 {
 		d.Key = key.Fingerprint()
 		d.Secret = key.Seal(secretContext(u.Name), []byte(u.secret))
 	}
-	return json.Marshal(&d)
+	return d
 }
 
 // derivedID is the id of a user whose document has version 1.

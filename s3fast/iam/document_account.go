@@ -106,12 +106,17 @@ func decodeGroup(path string, value []byte, rev int64) (*groupEntry, error) {
 // accountKeys is the context of a service account's keys, before their ids.
 func accountKeys(id string) string { return "service-account/" + id + "/key/" }
 
+// encodeAccount makes the document, with a nil key one without secrets: see
+// export.go.
 func encodeAccount(a *accountEntry, key *seal.Key) ([]byte, error) {
-	return json.Marshal(&accountDoc{
+	d := accountDoc{
 		V: accountVersion, ID: a.ID, Owner: a.Owner, OwnerID: a.ownerID, Name: a.Name, Policy: a.Policy,
 		Expires: a.Expires, Disabled: a.Disabled, Created: a.Created, Modified: a.Modified,
-		Key: key.Fingerprint(), Keys: sealKeys(accountKeys(a.ID), a.keys, key),
-	})
+	}
+	if key != nil {
+		d.Key, d.Keys = key.Fingerprint(), sealKeys(accountKeys(a.ID), a.keys, key)
+	}
+	return json.Marshal(&d)
 }
 
 func (d *accountDoc) check(path string) error {

@@ -1,6 +1,9 @@
 package s3xml
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Object is one entry of a listing.
 type Object struct {
@@ -14,17 +17,48 @@ type Object struct {
 	Owner             *Owner // omitted when nil
 }
 
-func appendObject(dst []byte, o *Object, url bool) []byte {
-	dst = append(dst, "<Contents>"...)
-	dst = encoded(dst, "Key", o.Key, url)
-	dst = instant(dst, "LastModified", o.LastModified)
-	dst = etag(dst, o.ETag)
+// Entries writes the entries of one listing, which come between its Begin… and
+// EndList. It remembers what neighbours are likely to share.
+type Entries struct {
+	EncodeURL bool // keys are URL-encoded
+	clock     clock
+}
+
+// Object appends an entry of ListObjects or ListObjectsV2. Its elements are those
+// of the other encoders, written out: a listing has a thousand of each.
+func (e *Entries) Object(dst []byte, o *Object) []byte {
+	dst = append(dst, "<Contents><Key>"...)
+	dst = e.key(dst, o.Key)
+	dst = append(dst, "</Key><LastModified>"...)
+	dst = e.clock.append(dst, o.LastModified)
+	dst = append(dst, "</LastModified><ETag>&quot;"...)
+	dst = AppendEscaped(dst, o.ETag)
+	dst = append(dst, "&quot;</ETag>"...)
 	dst = optional(dst, "ChecksumAlgorithm", o.ChecksumAlgorithm)
 	dst = optional(dst, "ChecksumType", o.ChecksumType)
-	dst = integer(dst, "Size", o.Size)
+	dst = append(dst, "<Size>"...)
+	dst = strconv.AppendInt(dst, o.Size, 10)
+	dst = append(dst, "</Size>"...)
 	dst = owner(dst, "Owner", o.Owner)
 	dst = optional(dst, "StorageClass", o.StorageClass)
 	return append(dst, "</Contents>"...)
+}
+
+func (e *Entries) key(dst []byte, key string) []byte {
+	if e.EncodeURL {
+		return AppendURLEncoded(dst, key)
+	}
+	return AppendEscaped(dst, key)
+}
+
+// EndList appends the common prefixes and ends a listing of objects.
+func (e *Entries) EndList(dst []byte, prefixes []string) []byte {
+	return append(commonPrefixes(dst, prefixes, e.EncodeURL), "</ListBucketResult>"...)
+}
+
+// EndVersions does the same for a listing of versions.
+func (e *Entries) EndVersions(dst []byte, prefixes []string) []byte {
+	return append(commonPrefixes(dst, prefixes, e.EncodeURL), "</ListVersionsResult>"...)
 }
 
 func commonPrefixes(dst []byte, prefixes []string, url bool) []byte {
@@ -54,6 +88,16 @@ type ListObjectsV1 struct {
 
 // AppendListObjectsV1 encodes a ListBucketResult (API Reference, ListObjects).
 func AppendListObjectsV1(dst []byte, l *ListObjectsV1) []byte {
+	dst = BeginListObjectsV1(dst, l)
+	e := Entries{EncodeURL: l.EncodeURL}
+	for i := range l.Contents {
+		dst = e.Object(dst, &l.Contents[i])
+	}
+	return e.EndList(dst, l.CommonPrefixes)
+}
+
+// BeginListObjectsV1 encodes what comes before the entries.
+func BeginListObjectsV1(dst []byte, l *ListObjectsV1) []byte {
 	dst = root(dst, "ListBucketResult")
 	dst = AppendElement(dst, "Name", l.Name)
 	dst = encoded(dst, "Prefix", l.Prefix, l.EncodeURL)
@@ -62,12 +106,7 @@ func AppendListObjectsV1(dst []byte, l *ListObjectsV1) []byte {
 	dst = integer(dst, "MaxKeys", int64(l.MaxKeys))
 	dst = optionalEncoded(dst, "Delimiter", l.Delimiter, l.EncodeURL)
 	dst = encodingType(dst, l.EncodeURL)
-	dst = boolean(dst, "IsTruncated", l.IsTruncated)
-	for i := range l.Contents {
-		dst = appendObject(dst, &l.Contents[i], l.EncodeURL)
-	}
-	dst = commonPrefixes(dst, l.CommonPrefixes, l.EncodeURL)
-	return append(dst, "</ListBucketResult>"...)
+	return boolean(dst, "IsTruncated", l.IsTruncated)
 }
 
 // ListObjectsV2 answers ListObjectsV2. KeyCount is computed: entries plus
@@ -90,22 +129,28 @@ type ListObjectsV2 struct {
 
 // AppendListObjectsV2 encodes a ListBucketResult (API Reference, ListObjectsV2).
 func AppendListObjectsV2(dst []byte, l *ListObjectsV2) []byte {
+	dst = BeginListObjectsV2(dst, l, len(l.Contents)+len(l.CommonPrefixes))
+	e := Entries{EncodeURL: l.EncodeURL}
+	for i := range l.Contents {
+		dst = e.Object(dst, &l.Contents[i])
+	}
+	return e.EndList(dst, l.CommonPrefixes)
+}
+
+// BeginListObjectsV2 encodes what comes before the entries, of which, common
+// prefixes included, there are count.
+func BeginListObjectsV2(dst []byte, l *ListObjectsV2, count int) []byte {
 	dst = root(dst, "ListBucketResult")
 	dst = AppendElement(dst, "Name", l.Name)
 	dst = encoded(dst, "Prefix", l.Prefix, l.EncodeURL)
 	dst = optional(dst, "ContinuationToken", l.ContinuationToken)
 	dst = optional(dst, "NextContinuationToken", l.NextContinuationToken)
 	dst = optionalEncoded(dst, "StartAfter", l.StartAfter, l.EncodeURL)
-	dst = integer(dst, "KeyCount", int64(len(l.Contents)+len(l.CommonPrefixes)))
+	dst = integer(dst, "KeyCount", int64(count))
 	dst = integer(dst, "MaxKeys", int64(l.MaxKeys))
 	dst = optionalEncoded(dst, "Delimiter", l.Delimiter, l.EncodeURL)
 	dst = encodingType(dst, l.EncodeURL)
-	dst = boolean(dst, "IsTruncated", l.IsTruncated)
-	for i := range l.Contents {
-		dst = appendObject(dst, &l.Contents[i], l.EncodeURL)
-	}
-	dst = commonPrefixes(dst, l.CommonPrefixes, l.EncodeURL)
-	return append(dst, "</ListBucketResult>"...)
+	return boolean(dst, "IsTruncated", l.IsTruncated)
 }
 
 // Version is one entry of a version listing. A delete marker has no ETag, size,
@@ -136,6 +181,16 @@ type ListVersions struct {
 // AppendListVersions encodes a ListVersionsResult (API Reference,
 // ListObjectVersions).
 func AppendListVersions(dst []byte, l *ListVersions) []byte {
+	dst = BeginListVersions(dst, l)
+	e := Entries{EncodeURL: l.EncodeURL}
+	for i := range l.Versions {
+		dst = e.Version(dst, &l.Versions[i])
+	}
+	return e.EndVersions(dst, l.CommonPrefixes)
+}
+
+// BeginListVersions encodes what comes before the entries.
+func BeginListVersions(dst []byte, l *ListVersions) []byte {
 	dst = root(dst, "ListVersionsResult")
 	dst = AppendElement(dst, "Name", l.Name)
 	dst = encoded(dst, "Prefix", l.Prefix, l.EncodeURL)
@@ -146,24 +201,22 @@ func AppendListVersions(dst []byte, l *ListVersions) []byte {
 	dst = integer(dst, "MaxKeys", int64(l.MaxKeys))
 	dst = optionalEncoded(dst, "Delimiter", l.Delimiter, l.EncodeURL)
 	dst = encodingType(dst, l.EncodeURL)
-	dst = boolean(dst, "IsTruncated", l.IsTruncated)
-	for i := range l.Versions {
-		dst = appendVersion(dst, &l.Versions[i], l.EncodeURL)
-	}
-	dst = commonPrefixes(dst, l.CommonPrefixes, l.EncodeURL)
-	return append(dst, "</ListVersionsResult>"...)
+	return boolean(dst, "IsTruncated", l.IsTruncated)
 }
 
-func appendVersion(dst []byte, v *Version, url bool) []byte {
+// Version appends an entry of ListObjectVersions.
+func (e *Entries) Version(dst []byte, v *Version) []byte {
 	name := "Version"
 	if v.DeleteMarker {
 		name = "DeleteMarker"
 	}
 	dst = open(dst, name)
-	dst = encoded(dst, "Key", v.Key, url)
+	dst = encoded(dst, "Key", v.Key, e.EncodeURL)
 	dst = AppendElement(dst, "VersionId", v.VersionID)
 	dst = boolean(dst, "IsLatest", v.IsLatest)
-	dst = instant(dst, "LastModified", v.LastModified)
+	dst = append(dst, "<LastModified>"...)
+	dst = e.clock.append(dst, v.LastModified)
+	dst = append(dst, "</LastModified>"...)
 	if !v.DeleteMarker {
 		dst = etag(dst, v.ETag)
 		dst = optional(dst, "ChecksumAlgorithm", v.ChecksumAlgorithm)

@@ -11,6 +11,27 @@ const Header = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
 // Namespace of S3's documents.
 const Namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
 
+// Classes of bytes: those that stand as they are in character data, and in
+// URL-encoded names.
+const (
+	plainText = 1 << iota
+	plainURL
+)
+
+// classes are the classes of each byte. It is never changed.
+var classes = func() (t [256]uint8) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		if c != '&' && c != '<' && c != '>' && c != '"' {
+			t[c] |= plainText
+		}
+		if 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' ||
+			c == '-' || c == '_' || c == '.' || c == '*' || c == '/' {
+			t[c] |= plainURL
+		}
+	}
+	return t
+}()
+
 const hexUpper = "0123456789ABCDEF"
 
 // AppendEscaped appends s as character data. & < > " become named references.
@@ -21,6 +42,10 @@ func AppendEscaped(dst []byte, s string) []byte {
 	start := 0
 	for i := 0; i < len(s); {
 		c := s[i]
+		if classes[c]&plainText != 0 {
+			i++
+			continue
+		}
 		if c >= utf8.RuneSelf {
 			r, n := utf8.DecodeRuneInString(s[i:])
 			switch {
@@ -35,10 +60,6 @@ func AppendEscaped(dst []byte, s string) []byte {
 				start = i + n
 			}
 			i += n
-			continue
-		}
-		if c >= ' ' && c != '&' && c != '<' && c != '>' && c != '"' {
-			i++
 			continue
 		}
 		dst = append(dst, s[start:i]...)
@@ -72,19 +93,40 @@ func appendReference(dst []byte, c byte) []byte {
 // the form encoding of HTML with "/" spared; SDKs undo it with their
 // plus-decoding unquote.) The result needs no XML escaping.
 func AppendURLEncoded(dst []byte, s string) []byte {
-	for i := 0; i < len(s); i++ {
+	start := 0
+	for i := range len(s) {
 		c := s[i]
-		switch {
-		case 'a' <= c|0x20 && c|0x20 <= 'z', '0' <= c && c <= '9',
-			c == '-', c == '_', c == '.', c == '*', c == '/':
-			dst = append(dst, c)
-		case c == ' ':
+		if classes[c]&plainURL != 0 {
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		start = i + 1
+		if c == ' ' {
 			dst = append(dst, '+')
-		default:
+		} else {
 			dst = append(dst, '%', hexUpper[c>>4], hexUpper[c&15])
 		}
 	}
-	return dst
+	return append(dst, s[start:]...)
+}
+
+// timeWidth is the length of a time.
+const timeWidth = len("2006-01-02T15:04:05.000Z")
+
+// clock writes times as AppendTime does. It keeps the last one: objects that are
+// neighbours in a listing were often written in the same second.
+type clock struct {
+	known bool
+	sec   int64
+	text  [timeWidth]byte
+}
+
+func (c *clock) append(dst []byte, t time.Time) []byte {
+	if sec := t.Unix(); !c.known || sec != c.sec {
+		c.known, c.sec = true, sec
+		AppendTime(c.text[:0], t)
+	}
+	return append(dst, c.text[:]...)
 }
 
 // AppendTime appends t in UTC as 2006-01-02T15:04:05.000Z; a year outside

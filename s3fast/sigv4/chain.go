@@ -24,7 +24,7 @@ type Chain struct {
 // Start begins the chain of a verified request; c's buffer is reused.
 func (c *Chain) Start(res *Result) {
 	c.key, c.previous, c.scope = res.Key, res.Seed, res.Scope
-	copy(c.stamp[:], res.Time.UTC().AppendFormat(c.text[:0], stampForm))
+	copy(c.stamp[:], appendStamp(c.text[:0], res.Time.UTC()))
 }
 
 // Chunk returns the signature of the next chunk, given the SHA-256 of its data.

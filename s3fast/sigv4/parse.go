@@ -187,12 +187,36 @@ func digits(s string) (n int, ok bool) {
 
 // parseStamp parses "20130524T000000Z", the only form of x-amz-date.
 func parseStamp(s string) (time.Time, bool) {
-	if len(s) != len(stampForm) {
+	if len(s) != len(stampForm) || s[8] != 'T' || s[15] != 'Z' {
 		return time.Time{}, false
 	}
-	t, err := time.Parse(stampForm, s)
-	return t, err == nil
+	date, ok1 := digits(s[:8])
+	clock, ok2 := digits(s[9:15])
+	year, month, day := date/10000, date/100%100, date%100
+	hour, minute, sec := clock/10000, clock/100%100, clock%100
+	if !ok1 || !ok2 || hour > 23 || minute > 59 || sec > 59 {
+		return time.Time{}, false
+	}
+	// A day that the month does not have comes out as another one.
+	t := time.Date(year, time.Month(month), day, hour, minute, sec, 0, time.UTC)
+	y, m, d := t.Date()
+	return t, y == year && int(m) == month && d == day
 }
+
+// appendStamp appends t, which is in UTC, in the form of x-amz-date.
+func appendStamp(dst []byte, t time.Time) []byte {
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return t.AppendFormat(dst, stampForm)
+	}
+	hour, minute, sec := t.Clock()
+	dst = appendTwo(appendTwo(dst, year/100), year%100)
+	dst = append(appendTwo(appendTwo(dst, int(month)), day), 'T')
+	return append(appendTwo(appendTwo(appendTwo(dst, hour), minute), sec), 'Z')
+}
+
+// appendTwo appends two decimal digits of v, 0…99.
+func appendTwo(dst []byte, v int) []byte { return append(dst, byte('0'+v/10), byte('0'+v%10)) }
 
 // parseDate parses the Date header: the forms of RFC 9110, section 5.6.7, that of
 // e-mail with a numeric zone (botocore sends "-0000"), or a stamp.

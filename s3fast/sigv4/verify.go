@@ -227,7 +227,7 @@ func (v *Verifier) compare(s *scratch, c *claim, res *Result) error {
 	if !cached {
 		entry = keyEntry{secret: secretHash, key: m.signingKey(secret, c.date, c.region, c.service)}
 	}
-	s.stamp = res.Time.AppendFormat(s.stamp[:0], stampForm)
+	s.stamp = appendStamp(s.stamp[:0], res.Time)
 	res.Seed = s.signature(m, &entry.key, c.scope)
 	given, wellFormed := parseHex(c.signature, false)
 	equal := subtle.ConstantTimeCompare(given[:], res.Seed[:]) == 1
