@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluicehq/sluice/daemon/api"
 	"github.com/sluicehq/sluice/engine"
+	"github.com/sluicehq/sluice/s3fast"
 	"github.com/sluicehq/sluice/s3fast/iam"
 	"github.com/sluicehq/sluice/s3fast/policy"
 )
@@ -82,7 +83,7 @@ func adminRoutes() map[string]adminFunc {
 		"PUT /v1/tls":                     adminSetTLS,
 		"DELETE /v1/tls":                  adminUnsetTLS,
 	}
-	for _, table := range []map[string]adminFunc{identityRoutes(), accessRoutes(), kmsRoutes(), auditRoutes(), limitRoutes()} {
+	for _, table := range []map[string]adminFunc{identityRoutes(), accessRoutes(), kmsRoutes(), auditRoutes(), limitRoutes(), parityRoutes(), performanceRoutes(), driveRoutes(), exportRoutes()} {
 		maps.Copy(routes, table)
 	}
 	return routes
@@ -109,7 +110,7 @@ func (d *daemon) adminHandler(fn adminFunc) http.HandlerFunc {
 			err error
 		)
 		if ok {
-			r.Body = http.MaxBytesReader(w, r.Body, maxAdminBody)
+			r.Body = http.MaxBytesReader(w, r.Body, adminBodyMost(r))
 			out, err = fn(d, r)
 		} else {
 			err = refuse(api.CodeDenied, "uid %d may not administer this daemon", uid)
@@ -192,6 +193,9 @@ func toRefusal(err error) *api.Error {
 			}
 		}
 	}
+	if errors.Is(err, s3fast.ErrBadPerformance) {
+		return refuse(api.CodeUsage, "%s", strings.TrimPrefix(err.Error(), s3fast.ErrBadPerformance.Error()+": "))
+	}
 	if refusal := kmsRefusal(err); refusal != nil {
 		return refusal
 	}
@@ -202,6 +206,10 @@ func toRefusal(err error) *api.Error {
 		return refuse(api.CodeExists, "the bucket exists already")
 	case engine.BucketNotEmpty:
 		return refuse(api.CodeConflict, "the bucket is not empty")
+	case engine.NoDrive:
+		return refuse(api.CodeNotFound, "%s", text)
+	case engine.Conflict:
+		return refuse(api.CodeConflict, "%s", text)
 	case engine.NoSpace:
 		return refuse(api.CodeNoSpace, "the drives are full")
 	case engine.Unavailable:

@@ -167,11 +167,21 @@ func (d *daemon) auditAdmin(r *http.Request) func(err error) {
 	began, body := time.Now(), &auditBody{ReadCloser: r.Body}
 	r.Body = body
 	return func(err error) {
-		if err == nil && r.Method == http.MethodGet && r.URL.Path == "/v1/status" {
+		if err == nil && r.Method == http.MethodGet && polled(r.URL.Path) {
 			return
 		}
 		d.recordAdmin(r, began, body.seen, err)
 	}
+}
+
+// polled reports whether a path is asked again and again, by people who wait and by
+// monitoring.
+func polled(path string) bool {
+	switch path {
+	case "/v1/status", "/v1/drives", "/v1/heal", "/v1/scrub", "/v1/check":
+		return true
+	}
+	return false
 }
 
 func (d *daemon) recordAdmin(r *http.Request, began time.Time, body []byte, err error) {
@@ -215,9 +225,11 @@ func adminTags(body []byte) []audit.Pair {
 	for _, name := range [...]string{
 		"name", "user", "users", "role", "group", "groups", "members", "policy", "policies", "bucket", "owner", "parent", "preset",
 		"config_fs", "domains", "endpoint", "verify", "replace", "enabled", "encrypted", "expires", "duration", "limit",
+		"parity", "dry_run",
 		"batch_mode", "batch_count", "batch_size", "batch_time", "timeout", "spool_size",
 		"add", "remove", "access_key", "session_name", "duration_seconds", "scope", "reset", "requests_per_second", "burst",
 		"concurrency", "in_bytes_per_second", "out_bytes_per_second", "issuer", "client_ids", "claim", "backend", "key_name",
+		"path", "rebalance", "force", "cancel", "deep", "rate", "period",
 	} {
 		raw, ok := fields[name]
 		if !ok || raw[0] == '{' || string(raw) == "null" {

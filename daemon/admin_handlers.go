@@ -34,23 +34,16 @@ func adminStatus(d *daemon, r *http.Request) (any, error) {
 		Garbage:   st.Garbage,
 		Buckets:   len(buckets),
 		Users:     d.iam.CountUsers(),
+		Parity:    d.describeParity(),
 		Warnings:  d.warnings(time.Now()),
 	}
 	if d.audit.hook.Enabled() {
 		state := d.auditState()
 		out.Audit = &state
 	}
-	for i, s := range st.Drives {
-		dr := api.Drive{
-			ID: s.ID.String(), Path: d.locs[i].path, State: "ok",
-			Total: s.Total, Used: s.Used, Free: s.Free,
-			Backend: s.Stats.Backend, Direct: s.Stats.Direct, Registered: s.Stats.Registered, Errors: s.Stats.Errors,
-		}
-		if s.Err != nil {
-			dr.State, dr.Error = "failed", s.Err.Error()
-		}
-		out.Drives = append(out.Drives, dr)
-	}
+	out.MetaCopies, out.MetaWanted = d.metaCopies(), d.wantedCopies()
+	out.Drives = d.drives(&st)
+	out.Warnings = append(out.Warnings, d.driveWarnings(out.Drives, out.MetaCopies)...)
 	return out, nil
 }
 
@@ -85,6 +78,9 @@ func adminBuckets(d *daemon, r *http.Request) (any, error) {
 	for _, b := range buckets {
 		out = append(out, apiBucket(b))
 	}
+	if r.URL.Query().Get("details") == "true" {
+		return d.describeBuckets(r.Context(), out)
+	}
 	return out, nil
 }
 
@@ -106,6 +102,14 @@ func adminCreateBucket(d *daemon, r *http.Request) (any, error) {
 	if _, ok := s3fast.PresetPolicy(in.Policy, in.Name); !ok && in.Policy != "" {
 		return nil, refuse(api.CodeUsage, "%.64q is no bucket policy: one of none, download, upload, public", in.Policy)
 	}
+	if in.Parity != "" {
+		if _, err := d.checkBucketParity(in.Parity); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkNewPerformance(&in); err != nil {
+		return nil, err
+	}
 	b, err := d.engine.CreateBucket(r.Context(), in.Name, rootOwner, d.cfg.Region)
 	if err != nil {
 		return nil, err
@@ -123,6 +127,14 @@ func (d *daemon) setUpBucket(ctx context.Context, in api.CreateBucket) error {
 		if err := d.s3.SetBucketEncryption(ctx, in.Name, "AES256", ""); err != nil {
 			return err
 		}
+	}
+	if in.Parity != "" && in.Parity != api.ParityDefault {
+		if err := d.setBucketParity(ctx, in.Name, in.Parity); err != nil {
+			return err
+		}
+	}
+	if err := d.setUpPerformance(ctx, &in); err != nil {
+		return err
 	}
 	if in.Policy == "" || in.Policy == s3fast.PresetNone {
 		return nil

@@ -280,6 +280,7 @@ func TestServicePages(t *testing.T) {
 		{create, "GET", "/-/ready", 200, "ready"},
 		{nil, "GET", "/-/metrics", 200, "sluice_drive_up{"},
 		{nil, "GET", "/-/metrics", 200, "go_goroutines "},
+		{nil, "GET", "/-/metrics", 200, "\nsluice_reads_reconstructed_total 0\nsluice_reads_hedged_total 0\nsluice_reads_repairs_queued_total 0\n"},
 		{nil, "GET", "/-/metrics", 200, "sluice_certificate_expires_seconds 3153"},
 		{func() { d.ready.set(false) }, "GET", "/-/ready", 503, "starting or stopping"},
 	} {

@@ -146,6 +146,37 @@ func TestTLSConfig(t *testing.T) {
 	}
 }
 
+// A client that comes back resumes its session, in either version, without the
+// cost of a signature; reading the certificate again ends no session.
+func TestTLSResumption(t *testing.T) {
+	c, err := openCertificates(t.TempDir(), time.Now(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := c.config()
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		client := &tls.Config{
+			MinVersion: version, MaxVersion: version, ServerName: "x",
+			ClientSessionCache: tls.NewLRUClientSessionCache(1),
+		}
+		for i := range 4 {
+			st, err := handshake(t, server, client)
+			if err != nil || st.Version != version || st.DidResume != (i > 0) {
+				t.Errorf("%s, connection %d: version %x, resumed %v, %v", tls.VersionName(version), i, st.Version, st.DidResume, err)
+			}
+			suite := tls.CipherSuiteName(st.CipherSuite)
+			if aes := cpuFeatures()["aes"]; aes && !strings.Contains(suite, "_AES_") {
+				t.Errorf("%s with instructions for AES", suite)
+			}
+			if i == 1 {
+				if err := c.reload(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
 // Client certificates of another authority, expired ones and, where required,
 // none at all end the handshake. The authorities are read again on reload, and
 // then no session of the old ones goes on.

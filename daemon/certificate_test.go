@@ -120,18 +120,3 @@ func TestCustomCertificate(t *testing.T) {
 		t.Errorf("unset twice: %v", err)
 	}
 }
-
-func TestWriteFileSync(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "f")
-	for _, text := range []string{"first", "second"} {
-		if err := writeFileSync(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got, _ := os.ReadFile(path); string(got) != text {
-			t.Errorf("%q", got)
-		}
-	}
-	if err := writeFileSync(filepath.Join(path, "no"), nil, 0o600); err == nil {
-		t.Error("below a file")
-	}
-}

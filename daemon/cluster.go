@@ -23,6 +23,7 @@ type clusters struct {
 	docs    *engine.Docs
 	region  string
 	encrypt func(ctx context.Context) error // prepares an encrypted cluster
+	engine  *engine.Engine                  // takes the parity; nil in tests
 	mu      sync.Mutex                      // serializes changes
 	current atomic.Pointer[api.Cluster]
 	s3      atomic.Pointer[s3fast.Cluster]
@@ -50,12 +51,14 @@ func (c *clusters) view() *s3fast.Cluster { return c.s3.Load() }
 
 func (c *clusters) publish(rec *api.Cluster) {
 	c.current.Store(rec)
+	c.useParity(rec)
 	if rec == nil {
 		c.s3.Store(nil)
 		return
 	}
 	rec.Region = c.region
-	c.s3.Store(&s3fast.Cluster{Name: rec.Name, Domains: rec.Domains, Encrypted: rec.Encrypted})
+	c.s3.Store(&s3fast.Cluster{Name: rec.Name, Domains: rec.Domains, Encrypted: rec.Encrypted,
+		StandardBuckets: s3fast.Performance(rec.Standard), PerformanceBuckets: s3fast.Performance(rec.Performance)})
 }
 
 // create makes the cluster. The same request again returns what is there.
@@ -72,7 +75,21 @@ func (c *clusters) create(ctx context.Context, in api.CreateCluster) (api.Cluste
 	if err != nil {
 		return api.Cluster{}, err
 	}
+	parity, err := c.checkParity(in.Parity)
+	if err != nil {
+		return api.Cluster{}, err
+	}
+	standard, performance, err := choices(&api.Cluster{}, in.Standard, in.Performance)
+	if err != nil {
+		return api.Cluster{}, err
+	}
 	if old := c.current.Load(); old != nil {
+		if err := sameChoices(old, &in); err != nil {
+			return api.Cluster{}, err
+		}
+		if in.Parity != "" && old.Name == in.Name && old.Parity != parity {
+			return api.Cluster{}, refuse(api.CodeConflict, "the S3 cluster %q exists with another parity: change it with 'ctl cluster update --parity %s'", old.Name, in.Parity)
+		}
 		if old.Name == in.Name && (len(domains) == 0 || slices.Equal(domains, old.Domains)) {
 			if in.Encrypted && !old.Encrypted {
 				return api.Cluster{}, refuse(api.CodeConflict, "the S3 cluster %q exists and is not encrypted: that is chosen when it is created", old.Name)
@@ -94,7 +111,8 @@ func (c *clusters) create(ctx context.Context, in api.CreateCluster) (api.Cluste
 			return api.Cluster{}, err
 		}
 	}
-	rec := api.Cluster{Name: in.Name, ConfigFS: configFS, ID: ident.ID, Domains: domains, Encrypted: in.Encrypted, Created: time.Now().UTC().Truncate(time.Second)}
+	rec := api.Cluster{Name: in.Name, ConfigFS: configFS, ID: ident.ID, Domains: domains, Encrypted: in.Encrypted, Parity: parity,
+		Standard: standard, Performance: performance, Created: time.Now().UTC().Truncate(time.Second)}
 	return c.save(ctx, rec)
 }
 
@@ -113,6 +131,17 @@ func (c *clusters) update(ctx context.Context, in api.UpdateCluster) (api.Cluste
 			return api.Cluster{}, err
 		}
 		rec.Domains = domains
+	}
+	if in.Parity != nil {
+		parity, err := c.checkParity(*in.Parity)
+		if err != nil {
+			return api.Cluster{}, err
+		}
+		rec.Parity = parity
+	}
+	var err error
+	if rec.Standard, rec.Performance, err = choices(old, in.Standard, in.Performance); err != nil {
+		return api.Cluster{}, err
 	}
 	return c.save(ctx, rec)
 }

@@ -31,10 +31,16 @@ func allowedCPUs() []int {
 // there are more CPUs than drives and one; else no pinning (measured: on few
 // cores it only takes a core from the rest).
 func loopCPU(cfg *config.Config, allowed []int, n int) int {
-	if !cfg.PinCPUs || len(allowed) <= len(cfg.Drives)+1 {
+	if !cfg.PinCPUs || len(allowed) <= max(len(cfg.Drives), n+1)+1 {
 		return -1
 	}
 	return allowed[len(allowed)-1-n]
+}
+
+// loopAlone tells whether the daemon waits for no drive but the one to be opened, out of
+// so many: see ioring.Options.
+func loopAlone(cfg *config.Config, drives int) bool {
+	return drives == 1 && len(cfg.MetadataDirs) == 0
 }
 
 // cpuFeatures are the instructions that the hashes, checksums and ciphers of a

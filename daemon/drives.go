@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,30 +20,106 @@ import (
 // Names inside a directory drive.
 const (
 	dataFile = "data" // the drive's byte space
-	metaDir  = "meta" // the metadata store, on one of the drives
+	metaDir  = "meta" // a copy of the metadata store, on some of the drives
 )
 
-// location is a drive as the administrator named it.
+// answerTime is how long a path may take to tell what is there. A path that takes
+// longer counts as hung and is left alone.
+const answerTime = 10 * time.Second
+
+// errSilent is the error of a path that does not tell what is there.
+var errSilent = fmt.Errorf("it does not answer within %s", answerTime)
+
+// location is what is at a path where a drive is, was, or is to be.
 type location struct {
-	path  string // as given
+	path  string // absolute
 	file  string // what is opened: the device, or the data file of the directory
 	block bool
-	fresh bool // holds nothing yet
+	fresh bool            // holds nothing yet
+	id    *drive.Identity // of the drive that is there, if any
+	err   error           // why none can be opened there
+}
+
+// examine looks at what is at path, for a bounded time, and changes nothing.
+func examine(path string) location { return bounded(path, look) }
+
+// bounded gives look the time that a path may take.
+func bounded(path string, look func(string) location) location {
+	loc, ok := within(answerTime, func() location { return look(path) })
+	if !ok {
+		return location{path: path, file: filepath.Join(path, dataFile), err: fmt.Errorf("drive %s: %w", path, errSilent)}
+	}
+	return loc
+}
+
+// look is examine that takes its time.
+func look(path string) location {
+	path = absolute(path)
+	loc, err := locate(path)
+	if err == nil && !loc.fresh {
+		err = loc.identify()
+	}
+	loc.path, loc.err = path, err
+	return loc
+}
+
+// identify reads the superblock.
+func (l *location) identify() error {
+	id, ok, err := drive.Identify(l.file)
+	switch {
+	case err != nil && l.block && errors.Is(err, drive.ErrForeign):
+		return fmt.Errorf("drive %s is not blank, and anything else than a drive of Sluice is not overwritten (clear its first 2 MiB to have it formatted): %w", l.path, err)
+	case err != nil:
+		return fmt.Errorf("drive %s: %w", l.path, err)
+	case !ok:
+		l.fresh = true // a format was cut short
+	default:
+		l.id = &id
+	}
+	return nil
+}
+
+// within runs fn and returns its result, or false when that takes longer than
+// limit; fn goes on by itself then.
+func within[T any](limit time.Duration, fn func() T) (T, bool) {
+	done := make(chan T, 1)
+	go func() { done <- fn() }()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case v := <-done:
+		return v, true
+	case <-timer.C:
+		var none T
+		return none, false
+	}
+}
+
+// absolute is filepath.Abs; without a working directory paths stay as they are.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return filepath.Clean(path)
 }
 
 // locate examines a drive path without changing anything.
 func locate(path string) (location, error) {
 	st, err := os.Stat(path)
+	loc := location{path: path, file: filepath.Join(path, dataFile)}
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(path, "/dev/"):
+		return loc, fmt.Errorf("drive %s: there is no such device", path)
 	case errors.Is(err, fs.ErrNotExist):
-		return location{path: path, file: filepath.Join(path, dataFile), fresh: true}, nil
+		loc.fresh = true
+		return loc, nil
 	case err != nil:
-		return location{}, fmt.Errorf("drive: %w", err)
+		return loc, fmt.Errorf("drive: %w", err)
 	case st.Mode()&fs.ModeDevice != 0 && st.Mode()&fs.ModeCharDevice == 0:
 		fresh, err := blankDevice(path)
 		return location{path: path, file: path, block: true, fresh: fresh}, err
 	case !st.IsDir():
-		return location{}, fmt.Errorf("drive %s: neither a directory nor a block device", path)
+		return loc, fmt.Errorf("drive %s: neither a directory nor a block device", path)
 	}
 	return locateDir(path)
 }
@@ -96,31 +174,23 @@ func blankDevice(path string) (bool, error) {
 	return true, nil
 }
 
-// openDrives opens every drive, formatting new ones for cluster and refusing
-// those of another.
-func (d *daemon) openDrives(ctx context.Context, cluster [16]byte) ([]*drive.Drive, error) {
-	drives := make([]*drive.Drive, 0, len(d.locs))
-	for i, loc := range d.locs {
-		dr, err := d.openDrive(ctx, i, loc, cluster)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("drive %s: %w", loc.path, err), closeDrives(drives))
-		}
-		drives = append(drives, dr)
-	}
-	return drives, nil
-}
-
+// openDrive opens the drive at loc, formatting it for cluster when loc is blank,
+// and refusing it when it is another cluster's. n counts the drives opened so far.
 func (d *daemon) openDrive(ctx context.Context, n int, loc location, cluster [16]byte) (*drive.Drive, error) {
-	if !loc.block {
+	if !loc.block && loc.fresh {
 		if err := makeDirs(loc.path); err != nil {
 			return nil, err
 		}
 	}
 	cfg, log := d.cfg, d.log.With("drive", loc.path)
+	if !loopAlone(cfg, max(len(d.locs), n+1)) {
+		d.alone.Store(false)
+	}
 	dev, err := ioring.Open(loc.file, d.arena, ioring.Options{
 		Mode:     ioring.Mode(cfg.IO),
 		Depth:    cfg.Depth,
 		CPU:      loopCPU(cfg, allowedCPUs(), n),
+		Alone:    &d.alone,
 		Logger:   log,
 		OpenFile: d.opened.openFile,
 	})
@@ -151,44 +221,17 @@ func reserveOf(cfg *config.Config, path string) int64 {
 	return min(cfg.Reserve, int64(st.Blocks)*st.Bsize/10)
 }
 
-func closeDrives(drives []*drive.Drive) error {
-	var errs []error
-	for _, d := range drives {
-		errs = append(errs, d.Close())
-	}
-	return errors.Join(errs...)
-}
+// inode names a file for as long as it exists.
+type inode struct{ dev, ino uint64 }
 
-// metaHome finds the directory of the metadata store: where it is already, or,
-// when every drive is new, on the first directory drive, or below the state
-// directory where all drives are block devices.
-func metaHome(locs []location, stateDir string) (string, error) {
-	candidates := make([]string, 0, len(locs)+1)
-	for _, loc := range locs {
-		if !loc.block {
-			candidates = append(candidates, filepath.Join(loc.path, metaDir))
-		}
+// inodeOf returns the inode of the file, or device, at path.
+func inodeOf(path string) (inode, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return inode{}, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
-	candidates = append(candidates, filepath.Join(stateDir, metaDir))
-	var found []string
-	for _, dir := range candidates {
-		if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-			found = append(found, dir)
-		}
+	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+		return inode{dev: uint64(st.Rdev)}, nil
 	}
-	switch {
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) > 1:
-		return "", fmt.Errorf("metadata stores in several places (%v): these drives do not belong together", found)
-	}
-	for _, loc := range locs {
-		if !loc.fresh && loc.block {
-			return "", fmt.Errorf("drive %s is not blank, and no metadata store is in %s: if it is a drive of Sluice, give the --state-dir or the drive with the %q directory that belong to it; anything else is not overwritten (clear its first 2 MiB to have it formatted)", loc.path, stateDir, metaDir)
-		}
-		if !loc.fresh {
-			return "", fmt.Errorf("drive %s holds data, but its metadata is on none of the drives given: name the drive that holds the %q directory too", loc.path, metaDir)
-		}
-	}
-	return candidates[0], nil
+	return inode{uint64(st.Dev), st.Ino}, nil
 }

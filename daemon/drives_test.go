@@ -104,43 +104,6 @@ func TestBlankDevice(t *testing.T) {
 	}
 }
 
-func TestMetaHome(t *testing.T) {
-	dir := t.TempDir()
-	at := func(parts ...string) string { return filepath.Join(append([]string{dir}, parts...)...) }
-	tree(t, dir, map[string]string{"with/meta/x": "", "too/meta/x": "", "empty/meta/": "", "state-with/meta/x": ""})
-	d := func(name string, fresh bool) location { return location{path: at(name), fresh: fresh} }
-	b := func(fresh bool) location { return location{path: "/dev/x", block: true, fresh: fresh} }
-	for name, c := range map[string]struct {
-		locs        []location
-		state, home string
-		want        string // in the error
-	}{
-		"new directory":               {[]location{d("new", true)}, "state", at("new", "meta"), ""},
-		"new directories: the first":  {[]location{d("new", true), d("new2", true)}, "state", at("new", "meta"), ""},
-		"new device":                  {[]location{b(true)}, "state", at("state", "meta"), ""},
-		"new device and directory":    {[]location{b(true), d("new", true)}, "state", at("new", "meta"), ""},
-		"where it is":                 {[]location{d("with", false)}, "state", at("with", "meta"), ""},
-		"where it is, other order":    {[]location{d("new", true), d("with", false)}, "state", at("with", "meta"), ""},
-		"made, drive not formatted":   {[]location{d("with", true)}, "state", at("with", "meta"), ""},
-		"in the state directory":      {[]location{b(false)}, "state-with", at("state-with", "meta"), ""},
-		"directory made, no store":    {[]location{d("empty", true)}, "state", at("empty", "meta"), ""},
-		"in two places":               {[]location{d("with", false), d("too", false)}, "state", "", "several places"},
-		"drive and state directory":   {[]location{d("with", false)}, "state-with", "", "several places"},
-		"lost":                        {[]location{d("empty", false)}, "state", "", "on none of the drives given"},
-		"device with something on it": {[]location{b(false)}, "state", "", "is not blank"},
-		"a new one beside a lost one": {[]location{d("new", true), d("empty", false)}, "state", "", "on none of the drives given"},
-	} {
-		home, err := metaHome(c.locs, at(c.state))
-		if c.want != "" {
-			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("%s: %q, %v; want %q", name, home, err, c.want)
-			}
-		} else if err != nil || home != c.home {
-			t.Errorf("%s: %q, %v", name, home, err)
-		}
-	}
-}
-
 func TestLoopCPU(t *testing.T) {
 	drives := func(n int) config.Config { return config.Config{PinCPUs: true, Drives: make([]string, n)} }
 	upTo := func(n int) (cpus []int) {
@@ -169,6 +132,13 @@ func TestLoopCPU(t *testing.T) {
 	}
 	if cpus := allowedCPUs(); len(cpus) != runtime.NumCPU() {
 		t.Errorf("allowed CPUs %v, of %d", cpus, runtime.NumCPU())
+	}
+}
+
+func TestLoopAlone(t *testing.T) {
+	alone, copied := config.Config{}, config.Config{MetadataDirs: []string{"/copy"}}
+	if !loopAlone(&alone, 1) || loopAlone(&alone, 2) || loopAlone(&copied, 1) {
+		t.Error("not for a drive alone, or not only")
 	}
 }
 

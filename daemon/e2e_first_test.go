@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,7 +42,7 @@ func TestFirstStartKilled(t *testing.T) {
 					case <-stop:
 						return
 					default:
-						n.firstCommands()
+						n.firstCommands(2 * time.Second) // some fail
 						time.Sleep(time.Millisecond)
 					}
 				}
@@ -55,7 +58,9 @@ func TestFirstStartKilled(t *testing.T) {
 		}
 		n.start()
 		n.up("/-/live")
-		n.firstCommands()
+		if err := n.firstCommands(time.Minute); err != nil {
+			t.Error(err)
+		}
 		n.up("/-/ready")
 		if status, text := n.s3("PUT", "/"+nodeBucket+"/k", "", make([]byte, 200<<10)); status != 200 {
 			t.Errorf("PUT after all that: %d %s", status, text)
@@ -65,13 +70,18 @@ func TestFirstStartKilled(t *testing.T) {
 }
 
 // firstCommands makes what a cluster needs; what is there already is as good.
-func (n *node) firstCommands() {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+func (n *node) firstCommands(within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	n.admin.CreateCluster(ctx, api.CreateCluster{Name: "default", ConfigFS: configFS})
-	n.admin.CreateBucket(ctx, api.CreateBucket{Name: nodeBucket})
-	n.admin.CreateUser(ctx, api.CreateUser{Name: nodeUser, Role: "s3", Password: nodeSecret})
-	n.admin.AttachPolicy(ctx, "readwrite", api.AttachPolicy{User: nodeUser})
+	_, cluster := n.admin.CreateCluster(ctx, api.CreateCluster{Name: "default", ConfigFS: configFS})
+	_, bucket := n.admin.CreateBucket(ctx, api.CreateBucket{Name: nodeBucket})
+	_, user := n.admin.CreateUser(ctx, api.CreateUser{Name: nodeUser, Role: "s3", Password: nodeSecret})
+	_, policy := n.admin.AttachPolicy(ctx, "readwrite", api.AttachPolicy{User: nodeUser})
+	all := []error{cluster, bucket, user, policy}
+	return errors.Join(slices.DeleteFunc(all, func(err error) bool {
+		var told *api.Error
+		return errors.As(err, &told) && told.Status == http.StatusConflict
+	})...)
 }
 
 // TestForeignState gives the daemon what is not its own: it must say what is
@@ -103,7 +113,7 @@ func TestForeignState(t *testing.T) {
 		{"key readable by others", "chmod 600", func(dir string) error {
 			return os.Chmod(filepath.Join(dir, "state", "cluster.key"), 0o644)
 		}},
-		{"metadata lost", "its metadata is on none of the drives", func(dir string) error {
+		{"metadata lost", "no current copy of the metadata is there", func(dir string) error {
 			return os.RemoveAll(filepath.Join(dir, "drive", "meta"))
 		}},
 		{"data overwritten", "drive .*superblock|drive .*not", func(dir string) error {
@@ -142,15 +152,42 @@ func TestForeignState(t *testing.T) {
 	}
 }
 
+// TestNotMounted: a blank directory where the only drive was is not taken for a first
+// start, until the administrator says so.
+func TestNotMounted(t *testing.T) {
+	t.Parallel()
+	n := newNode(t).serve()
+	n.stop()
+	drive := filepath.Join(n.dir, "drive")
+	if err := os.RemoveAll(drive); err != nil {
+		t.Fatal(err)
+	}
+	n.fails(1, "mount them.*remove .*drives.json and .*metadata-witness")
+	if err := os.Mkdir(drive, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	n.fails(1, "mount them")
+	if entries, err := os.ReadDir(drive); err != nil || len(entries) > 0 {
+		t.Errorf("%v, %v", entries, err)
+	}
+	for _, name := range []string{"drives.json", "metadata-witness"} {
+		if err := os.Remove(filepath.Join(n.dir, "state", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.serve().stop()
+}
+
 // TestStopWhileStarting sends SIGTERM at random moments of the start: the exit
 // code is 0 all the same.
 func TestStopWhileStarting(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	for i := range 8 {
+		earlier := len(n.log.String())
 		n.start()
 		time.Sleep(time.Duration(60+40*i) * time.Millisecond)
-		if !strings.Contains(n.log.String(), "level=") {
+		if !strings.Contains(n.log.String()[earlier:], "level=") {
 			n.kill() // before main ran, a signal's action is the kernel's
 			continue
 		}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sluicehq/sluice/daemon/api"
 )
 
 // payload is the content of an object, a function of its key and size.
@@ -90,7 +92,7 @@ func (n *node) fullRounds(rounds int, most int64) {
 		if len(n.keys()) == 0 {
 			t.Error("a full drive lists nothing")
 		}
-		if st, err := n.admin.Status(context.Background()); err != nil || st.Drives[0].State != "ok" {
+		if st, err := n.admin.Status(context.Background()); err != nil || st.Drives[0].State != api.StateActive {
 			t.Errorf("status of a full drive: %+v, %v", st.Drives, err)
 		}
 		if status, _, _ := n.page("/-/ready"); status != http.StatusOK {

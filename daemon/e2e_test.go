@@ -26,6 +26,7 @@ import (
 
 	"github.com/sluicehq/sluice/daemon/api"
 	"github.com/sluicehq/sluice/s3fast/sigv4"
+	"github.com/sluicehq/sluice/tools/freeport"
 )
 
 // asDaemon makes the test binary run as sluiced: the tests start the real
@@ -34,6 +35,7 @@ const asDaemon = "RUN_AS_SLUICED"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asDaemon) != "" {
+		setTimerSlack()
 		os.Unsetenv(asDaemon)
 		os.Exit(run(os.Args[1:], os.Environ()))
 	}
@@ -86,7 +88,11 @@ func newNode(t testing.TB, args ...string) *node {
 		t.Skip("starts a daemon")
 	}
 	dir := t.TempDir()
-	n := &node{t: t, dir: dir, addr: freePort(t), log: new(syncBuffer)}
+	addr, err := freeport.Addr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{t: t, dir: dir, addr: addr, log: new(syncBuffer)}
 	n.admin = api.NewClient(n.socket())
 	n.args = append([]string{
 		"--drive", filepath.Join(dir, "drive"), "--state-dir", filepath.Join(dir, "state"),
@@ -106,17 +112,6 @@ func newNode(t testing.TB, args ...string) *node {
 }
 
 func (n *node) socket() string { return filepath.Join(n.dir, "s.sock") }
-
-// freePort returns an address nobody listens on at the moment.
-func freePort(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
 
 // start starts the process and does not wait for it to serve.
 func (n *node) start() {

@@ -8,16 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/sluicehq/sluice/engine"
-	"github.com/sluicehq/sluice/engine/drive"
 	"github.com/sluicehq/sluice/engine/meta"
 	"github.com/sluicehq/sluice/engine/seal"
+	"github.com/sluicehq/sluice/engine/seal/atomicfile"
 )
 
 // Documents of the configuration namespace that the daemon itself keeps. Users
@@ -26,7 +23,7 @@ const (
 	docIdentity = "system/identity" // {"id": 32 hex digits}: the cluster id on every drive
 	docKey      = "system/key"      // {"fingerprint": …} of the cluster key file
 	docCluster  = "system/cluster"  // api.Cluster
-	docDrives   = "drives/"         // + drive id: {"path": …, "added": …}
+	docDrives   = "drives/"         // + drive id: driveDoc
 )
 
 type identityDoc struct {
@@ -35,11 +32,6 @@ type identityDoc struct {
 
 type keyDoc struct {
 	Fingerprint string `json:"fingerprint"`
-}
-
-type driveDoc struct {
-	Path  string    `json:"path"`
-	Added time.Time `json:"added"`
 }
 
 // makeDirs makes the daemon's own directories, readable by nobody else.
@@ -59,7 +51,7 @@ func makeDirs(dirs ...string) error {
 			return err
 		}
 		for _, parent := range parents {
-			if err := syncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
+			if err := atomicfile.SyncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
 				return err // one that may not be read is another's, and was there before
 			}
 		}
@@ -90,45 +82,6 @@ func clusterID(ctx context.Context, store meta.Store) (id [16]byte, err error) {
 		return id, err
 	}
 	return id, store.Mutate(ctx, 0, &meta.PutDoc{Path: docIdentity, Value: value})
-}
-
-// rememberDrives records new drives and tells of missing ones.
-func rememberDrives(ctx context.Context, docs *engine.Docs, drives []*drive.Drive, locs []location, log *slog.Logger) error {
-	known, err := docs.List(ctx, docDrives)
-	if err != nil {
-		return err
-	}
-	missing := make(map[string]driveDoc, len(known))
-	for _, doc := range known {
-		var dd driveDoc
-		if err := json.Unmarshal(doc.Value, &dd); err != nil {
-			return fmt.Errorf("%s: %w", doc.Path, err)
-		}
-		missing[strings.TrimPrefix(doc.Path, docDrives)] = dd
-	}
-	for i, d := range drives {
-		id := d.ID().String()
-		old, ok := missing[id]
-		delete(missing, id)
-		if ok && old.Path == locs[i].path {
-			continue
-		}
-		if !ok {
-			old.Added = time.Now().UTC()
-		}
-		old.Path = locs[i].path
-		value, err := json.Marshal(old)
-		if err != nil {
-			return err
-		}
-		if _, err := docs.Put(ctx, docDrives+id, value, -1); err != nil {
-			return err
-		}
-	}
-	for id, dd := range missing {
-		log.Error("a drive of this cluster is missing: objects on it cannot be read", "id", id, "last_path", dd.Path)
-	}
-	return nil
 }
 
 // loadKey reads the cluster key file, making it at the first start. It refuses a

@@ -28,7 +28,7 @@ const (
 // keys is key management: the backend, the metadata store's key and the ring.
 type keys struct {
 	stateDir string
-	home     string // of the metadata store
+	files    *keyFiles // of the metadata store's key
 	log      *slog.Logger
 	patience time.Duration
 
@@ -43,9 +43,10 @@ type keys struct {
 	next    *keyring.Backend
 }
 
-// openKeys reads the configuration. It asks no backend.
-func openKeys(stateDir, home string, log *slog.Logger) (*keys, error) {
-	k := &keys{stateDir: stateDir, home: home, log: log, patience: kmsPatience}
+// openKeys reads the configuration; homes are the directories of the metadata
+// store's copies. It asks no backend.
+func openKeys(stateDir string, homes []string, log *slog.Logger) (*keys, error) {
+	k := &keys{stateDir: stateDir, files: &keyFiles{stateDir: stateDir, homes: homes}, log: log, patience: kmsPatience}
 	var err error
 	if k.cfg, err = loadKMSConfig(stateDir); err != nil {
 		return nil, fmt.Errorf("key management: %w", err)
@@ -82,7 +83,7 @@ func (k *keys) backends() []keyring.Backend {
 // file with the wrapped key has a copy in the state directory, for a drive that
 // lost it: without it nothing of the cluster could be read.
 func (k *keys) openStore(ctx context.Context, open func(key *[32]byte) (*pebblemeta.Store, error)) (*pebblemeta.Store, error) {
-	wrapped, err := keyring.ReadStoreKey(k.home)
+	wrapped, err := k.files.read()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		store, err := open(nil)
@@ -96,13 +97,13 @@ func (k *keys) openStore(ctx context.Context, open func(key *[32]byte) (*pebblem
 		}
 		store, err := open(key)
 		if err == nil {
-			k.keepCopy(wrapped)
+			k.files.keep(wrapped, k.log)
 		}
 		return store, err
 	case !errors.Is(err, keyring.ErrBadDoc):
 		return nil, err
 	}
-	lost := filepath.Join(k.home, keyring.StoreKeyFile)
+	lost := filepath.Join(k.files.dirs()[0], keyring.StoreKeyFile)
 	wrapped, err = keyring.ReadStoreKey(k.stateDir)
 	if err != nil {
 		return nil, fmt.Errorf("the metadata is encrypted and %s, which has its key, is lost or damaged: restore it (%w)", lost, err)
@@ -116,7 +117,7 @@ func (k *keys) openStore(ctx context.Context, open func(key *[32]byte) (*pebblem
 		return nil, fmt.Errorf("%s is lost or damaged: restore it (its copy in %s: %w)", lost, k.stateDir, err)
 	}
 	k.log.Warn("a lost file was restored from its copy", "file", lost)
-	if err := wrapped.Write(k.home); err != nil {
+	if err := k.files.write(wrapped); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	return store, nil
@@ -138,24 +139,6 @@ func (k *keys) storeKey(ctx context.Context, wrapped keyring.StoreKey) (*[32]byt
 		case <-ctx.Done():
 		case <-time.After(kmsRetry):
 		}
-	}
-}
-
-// writeStoreKey puts the wrapped key of the metadata store beside it, and a copy
-// in the state directory.
-func (k *keys) writeStoreKey(wrapped keyring.StoreKey) error {
-	return errors.Join(wrapped.Write(k.home), wrapped.Write(k.stateDir))
-}
-
-// keepCopy writes the copy of a key that opened the store, where there is none
-// or another: a process that ended between the two writes left it behind.
-func (k *keys) keepCopy(wrapped keyring.StoreKey) {
-	spare, err := keyring.ReadStoreKey(k.stateDir)
-	if err == nil && spare.Equal(wrapped) {
-		return
-	}
-	if err := wrapped.Write(k.stateDir); err != nil {
-		k.log.Warn("the wrapped key of the metadata has no copy", "directory", k.stateDir, "err", err)
 	}
 }
 
@@ -219,7 +202,7 @@ func (k *keys) encrypt(ctx context.Context) error {
 	k.changes.Lock()
 	defer k.changes.Unlock()
 	encrypted := k.store.Encrypted()
-	if _, err := keyring.ReadStoreKey(k.home); err != nil && encrypted {
+	if _, err := k.files.read(); err != nil && encrypted {
 		return err // never another key in the place of the one in use
 	}
 	// The order is what makes every crash harmless: the key is durable, wrapped,
@@ -240,13 +223,13 @@ func (k *keys) encrypt(ctx context.Context) error {
 }
 
 func (k *keys) newStoreKey(ctx context.Context) (*[32]byte, error) {
-	wrapped, err := keyring.ReadStoreKey(k.home)
+	wrapped, err := k.files.read()
 	if err == nil { // of a try that failed later, maybe in the middle of writing it
 		key, err := wrapped.Open(ctx, k.backends()...)
 		if err != nil {
 			return nil, err
 		}
-		return key, k.writeStoreKey(wrapped)
+		return key, k.files.write(wrapped)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -255,7 +238,7 @@ func (k *keys) newStoreKey(ctx context.Context) (*[32]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key, k.writeStoreKey(wrapped)
+	return key, k.files.write(wrapped)
 }
 
 // rotate makes new versions of the keys and rewraps everything under them.
@@ -269,7 +252,7 @@ func (k *keys) rotate(ctx context.Context) error {
 }
 
 func (k *keys) rewrapStoreKey(ctx context.Context, to keyring.Backend) error {
-	wrapped, err := keyring.ReadStoreKey(k.home)
+	wrapped, err := k.files.read()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -280,7 +263,7 @@ func (k *keys) rewrapStoreKey(ctx context.Context, to keyring.Backend) error {
 	if err != nil {
 		return err
 	}
-	return k.writeStoreKey(wrapped)
+	return k.files.write(wrapped)
 }
 
 // create makes a named key.

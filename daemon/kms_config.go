@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/sluicehq/sluice/engine/seal/atomicfile"
 	"github.com/sluicehq/sluice/engine/seal/keyring"
 	"github.com/sluicehq/sluice/engine/seal/kms"
 )
@@ -125,7 +126,7 @@ func saveKMSConfig(stateDir string, c kmsConfig) error {
 	if err != nil {
 		return err
 	}
-	return writeFileSync(filepath.Join(stateDir, kmsFile), append(text, '\n'), 0o600)
+	return atomicfile.Replace(filepath.Join(stateDir, kmsFile), append(text, '\n'))
 }
 
 // open makes the backend. A local one reads its file at the first use; fresh lets

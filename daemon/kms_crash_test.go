@@ -55,7 +55,7 @@ func (d *mapDocs) Delete(context.Context, string, int64) error { return nil }
 func localKeys(t *testing.T, state, home string, docs *mapDocs) *keys {
 	t.Helper()
 	ctx := context.Background()
-	k, err := openKeys(state, home, slog.New(slog.DiscardHandler))
+	k, err := openKeys(state, []string{home}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,7 +116,7 @@ func vaultKeys(t *testing.T, srv *kmstest.Server) (*keys, *[32]byte) {
 	if err := saveKMSConfig(state, kmsConfig{V: kmsVersion, Current: b}); err != nil {
 		t.Fatal(err)
 	}
-	k, err := openKeys(state, home, slog.New(slog.DiscardHandler))
+	k, err := openKeys(state, []string{home}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestStoreKeyWaits(t *testing.T) {
 	srv := kmstest.New(t)
 	srv.AddKey("sluice", false)
 	k, key := vaultKeys(t, srv)
-	wrapped, err := keyring.ReadStoreKey(k.home)
+	wrapped, err := k.files.read()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestStoreKeyWaits(t *testing.T) {
 	if err := os.Remove(filepath.Join(k.stateDir, kmsFile)); err != nil {
 		t.Fatal(err)
 	}
-	bare, err := openKeys(k.stateDir, k.home, k.log)
+	bare, err := openKeys(k.stateDir, k.files.dirs(), k.log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestStoreKeyWaits(t *testing.T) {
 // TestStoreKeyFile loses and damages the file with the wrapped key.
 func TestStoreKeyFile(t *testing.T) {
 	ctx, state, home := context.Background(), t.TempDir(), t.TempDir()
-	k, err := openKeys(state, home, slog.New(slog.DiscardHandler))
+	k, err := openKeys(state, []string{home}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

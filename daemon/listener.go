@@ -30,10 +30,11 @@ const (
 
 // muxOptions are the settings of newMuxListener.
 type muxOptions struct {
-	tls      *tls.Config   // nil: TLS off
-	required bool          // refuse plain connections
-	silence  time.Duration // until the first byte; then the connection is closed
-	slots    *slots
+	tls       *tls.Config   // nil: TLS off
+	required  bool          // refuse plain connections
+	silence   time.Duration // until the first byte; then the connection is closed
+	slots     *slots
+	elsewhere string // congestion control that connections from other hosts are given; "": none
 }
 
 // muxListener accepts HTTPS and plain HTTP on one port: a connection whose
@@ -84,6 +85,9 @@ func (m *muxListener) acceptLoop() {
 			continue
 		}
 		if c, ok := m.opts.slots.admit(tcp); ok {
+			if m.opts.elsewhere != "" && !isLocal(tcp) {
+				restoreCongestion(tcp, m.opts.elsewhere)
+			}
 			go m.sniff(c)
 		} else {
 			conn.Close()

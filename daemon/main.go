@@ -14,12 +14,14 @@ import (
 
 	"github.com/sluicehq/sluice/daemon/api"
 	"github.com/sluicehq/sluice/daemon/config"
+	"github.com/sluicehq/sluice/engine/meta"
 )
 
 // version is set by the linker.
 var version = "dev"
 
 func main() {
+	setTimerSlack()
 	os.Exit(run(os.Args[1:], os.Environ()))
 }
 
@@ -35,6 +37,8 @@ func run(args, environ []string) int {
 		Use:   "sluiced --drive PATH[,PATH...]",
 		Short: "S3-compatible object storage daemon",
 		Long: "sluiced serves S3 from the drives given. Administer it with ctl.\nEvery flag is also a key of the --config file and a SLUICE_ environment variable.\n" +
+			"A new drive is formatted; drives that are of the cluster are found again without being named, and a start\n" +
+			"does without those that are missing as far as redundancy goes. A blank path where a drive was is left alone.\n" +
 			"SIGTERM and SIGINT finish the requests in flight and stop; a second one stops at once. SIGHUP reads the\ncertificate files again.",
 		Args:          cobra.NoArgs,
 		Version:       version,
@@ -43,6 +47,9 @@ func run(args, environ []string) int {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := cfg.Load(flags, environ); err != nil {
 				return fmt.Errorf("%w: %w", errUsage, err)
+			}
+			if !tunedByEnvironment(environ) {
+				startCollector()
 			}
 			return serve(cmd.Context(), &cfg, sigs.reload)
 		},
@@ -73,8 +80,10 @@ func serve(ctx context.Context, cfg *config.Config, reload <-chan struct{}) erro
 	fitConnections(cfg, log)
 	d, err := open(ctx, cfg, log)
 	if err != nil {
-		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-			log.Info("stopped while starting")
+		// A command to the metadata that the signal caught under way has an
+		// unknown outcome, as after a crash: the next start finds out.
+		if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, meta.ErrUnknownOutcome)) {
+			log.Info("stopped while starting", "err", err)
 			return nil
 		}
 		return err

@@ -12,9 +12,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sluicehq/sluice/engine/drive"
 )
 
 // account is whom the daemon runs as after it has given up root's rights.
@@ -78,7 +81,9 @@ func groupID(name string) (int, error) {
 // opened is what was opened with root's rights, to be used without them.
 type opened struct {
 	listeners map[string]net.Listener // by the address in the configuration
-	devices   map[string]int          // descriptors of block devices, by path
+
+	mu      sync.Mutex
+	devices map[string]int // descriptors of block devices, by path; kept, for drives that fail and return
 }
 
 // becomeUser opens what only root can, sees to it that the directories belong to
@@ -99,17 +104,12 @@ func (d *daemon) becomeUser(ctx context.Context) error {
 		return fmt.Errorf("user: only root can become %s", a.name)
 	}
 	raiseMemlock(d.cfg.Buffers, d.log)
-	dirs := []string{d.cfg.StateDir}
-	for _, loc := range d.locs {
-		if !loc.block {
-			dirs = append(dirs, loc.path)
-		}
-	}
-	for _, dir := range dirs {
+	for _, dir := range append([]string{d.cfg.StateDir}, d.cfg.MetadataDirs...) {
 		if err := a.adopt(dir, d.log); err != nil {
 			return err
 		}
 	}
+	d.adoptDrives(a)
 	if err := a.adoptRun(filepath.Dir(d.cfg.AdminSocket)); err != nil {
 		return err
 	}
@@ -123,24 +123,36 @@ func (d *daemon) becomeUser(ctx context.Context) error {
 	return nil
 }
 
-// openAsRoot opens block devices and ports below 1024.
-func (d *daemon) openAsRoot(ctx context.Context) error {
-	d.opened = opened{listeners: map[string]net.Listener{}, devices: map[string]int{}}
-	for _, loc := range d.locs {
-		if !loc.block {
-			continue
+// adoptDrives sees to it that directory drives belong to the account, and opens block
+// devices. Whether the start can do without a drive that has trouble is not known yet.
+func (d *daemon) adoptDrives(a *account) {
+	d.opened.devices = map[string]int{}
+	for i := range d.locs {
+		loc := &d.locs[i]
+		switch {
+		case loc.err != nil:
+		case !loc.block:
+			loc.err = a.adopt(loc.path, d.log)
+		default:
+			// As package ioring opens them.
+			fd, err := unix.Open(loc.file, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_EXCL|unix.O_DIRECT, 0)
+			if errors.Is(err, unix.EBUSY) {
+				err = errors.New("it is mounted or held by another process")
+			}
+			if err != nil {
+				loc.err = fmt.Errorf("drive %s: %w", loc.path, err)
+				continue
+			}
+			d.opened.devices[loc.file] = fd
 		}
-		// As package ioring opens them.
-		fd, err := unix.Open(loc.file, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_EXCL|unix.O_DIRECT, 0)
-		if errors.Is(err, unix.EBUSY) {
-			return fmt.Errorf("drive %s: it is mounted or held by another process", loc.path)
-		}
-		if err != nil {
-			return fmt.Errorf("drive %s: %w", loc.path, err)
-		}
-		d.opened.devices[loc.file] = fd
 	}
-	var lc net.ListenConfig
+}
+
+// openAsRoot opens ports below 1024.
+func (d *daemon) openAsRoot(ctx context.Context) error {
+	d.opened.listeners = map[string]net.Listener{}
+	listen, _ := congestion(d.cfg.TCPCongestion, systemCongestion())
+	lc := listenConfig(listen)
 	for _, addr := range d.cfg.Listen {
 		_, port, err := net.SplitHostPort(addr)
 		if err != nil {
@@ -160,22 +172,43 @@ func (d *daemon) openAsRoot(ctx context.Context) error {
 
 // openFile is open(2), but for block devices that were opened as root.
 func (o *opened) openFile(path string, flags int, perm uint32) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if fd, ok := o.devices[path]; ok {
-		delete(o.devices, path)
-		return fd, nil
+		return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	}
 	return unix.Open(path, flags, perm)
 }
 
-// close closes what nobody took.
+// has reports whether path was opened as root.
+func (o *opened) has(path string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, ok := o.devices[path]
+	return ok
+}
+
+// release closes a block device that is not needed any more.
+func (o *opened) release(path string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if fd, ok := o.devices[path]; ok {
+		delete(o.devices, path)
+		_ = unix.Close(fd)
+	}
+}
+
+// close closes everything.
 func (o *opened) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	for _, fd := range o.devices {
 		_ = unix.Close(fd)
 	}
 	for _, ln := range o.listeners {
 		_ = ln.Close()
 	}
-	*o = opened{}
+	o.devices, o.listeners = nil, nil
 }
 
 // adopt makes dir the account's: made where it is missing, given to the account
@@ -257,4 +290,54 @@ func (a *account) become() error {
 		return errors.New("root's rights could be taken back")
 	}
 	return undumpable() // changing the user may have reset it
+}
+
+// examine is examine that knows the block devices that were opened as root.
+func (d *daemon) examine(path string) location { return bounded(path, d.look) }
+
+// look is look, but for block devices that were opened as root: the daemon's user
+// cannot open them again. What is not blank is taken to be the drive that was there;
+// to open it tells.
+func (d *daemon) look(path string) location {
+	if !d.opened.has(path) {
+		return look(path)
+	}
+	loc := location{path: path, file: path, block: true}
+	err := d.opened.notBlank(path)
+	switch b, known := d.roster.at(path); {
+	case errors.Is(err, errBlankPath):
+		loc.fresh = true
+	case err != nil:
+		loc.err = fmt.Errorf("drive %s: %w", path, err)
+	case known:
+		loc.id = &drive.Identity{Drive: b.id, Cluster: d.clusterID}
+	default:
+		loc.err = fmt.Errorf("drive %s: which drive it is, a restart will tell", path)
+	}
+	return loc
+}
+
+// notBlank reads the beginning of a block device that was opened as root:
+// errBlankPath when it is all zero.
+func (o *opened) notBlank(path string) error {
+	fd, err := o.openFile(path, 0, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	buf, err := unix.Mmap(-1, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE) // aligned
+	if err != nil {
+		return err
+	}
+	defer unix.Munmap(buf)
+	n, err := unix.Pread(fd, buf, 0)
+	if err != nil {
+		return err
+	}
+	for _, b := range buf[:n] {
+		if b != 0 {
+			return nil
+		}
+	}
+	return errBlankPath
 }

@@ -11,8 +11,6 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/valyala/fasthttp"
-
-	"github.com/sluicehq/sluice/engine"
 )
 
 // readiness is whether the daemon takes requests.
@@ -70,37 +68,19 @@ func (d *daemon) appendMetrics(dst []byte) []byte {
 	var buf bytes.Buffer
 	metrics.WriteProcessMetrics(&buf)
 	st := d.engine.Status()
-	for i, dr := range st.Drives {
-		label := fmt.Sprintf("{drive=%q,path=%q}", dr.ID.String(), d.locs[i].path)
-		up := 1
-		if !driveOK(dr) {
-			up = 0
-		}
-		for _, m := range []struct {
-			name  string
-			value any
-		}{
-			{"sluice_drive_up", up},
-			{"sluice_drive_total_bytes", dr.Total},
-			{"sluice_drive_used_bytes", dr.Used},
-			{"sluice_drive_free_bytes", dr.Free},
-			{"sluice_drive_reads_total", dr.Stats.Reads},
-			{"sluice_drive_writes_total", dr.Stats.Writes},
-			{"sluice_drive_syncs_total", dr.Stats.Syncs},
-			{"sluice_drive_read_bytes_total", dr.Stats.ReadBytes},
-			{"sluice_drive_written_bytes_total", dr.Stats.WriteBytes},
-			{"sluice_drive_errors_total", dr.Stats.Errors},
-			{"sluice_drive_ring_enters_total", dr.Stats.Enters},
-			{"sluice_drive_in_flight", dr.Stats.InFlight},
-		} {
-			fmt.Fprintf(&buf, "%s%s %v\n", m.name, label, m.value)
-		}
-	}
+	d.driveMetrics(&buf, &st)
 	fmt.Fprintf(&buf, "sluice_buffers_in_use_bytes %d\n", d.arena.InUse())
 	fmt.Fprintf(&buf, "sluice_metadata_bytes %d\n", st.MetaBytes)
 	fmt.Fprintf(&buf, "sluice_garbage_blobs %d\n", st.Garbage)
 	fmt.Fprintf(&buf, "sluice_readers %d\n", st.Readers)
+	fmt.Fprintf(&buf, "sluice_read_cache_bytes %d\n", st.Hot.Bytes)
+	fmt.Fprintf(&buf, "sluice_read_cache_hits_total %d\n", st.Hot.Hits)
+	fmt.Fprintf(&buf, "sluice_read_cache_misses_total %d\n", st.Hot.Misses)
 	fmt.Fprintf(&buf, "sluice_purged_blobs_total %d\n", st.Purged)
+	reads := d.engine.ReadStats()
+	fmt.Fprintf(&buf, "sluice_reads_reconstructed_total %d\n", reads.Computed)
+	fmt.Fprintf(&buf, "sluice_reads_hedged_total %d\n", reads.Hedged)
+	fmt.Fprintf(&buf, "sluice_reads_repairs_queued_total %d\n", reads.Suspects)
 	d.certMetric(&buf)
 	fmt.Fprintf(&buf, "sluice_connections_open %d\n", d.slots.open.Load())
 	fmt.Fprintf(&buf, "sluice_connections_closed_for_room_total %d\n", d.slots.closed.Load())
@@ -123,5 +103,3 @@ func (d *daemon) certMetric(w io.Writer) {
 	left := time.Until(d.certs.current.Load().tls.Leaf.NotAfter)
 	fmt.Fprintf(w, "sluice_certificate_expires_seconds %d\n", int64(left.Seconds()))
 }
-
-func driveOK(s engine.DriveStatus) bool { return s.Err == nil }

@@ -10,13 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sluicehq/sluice/daemon/config"
+	"github.com/sluicehq/sluice/daemon/smart"
 	"github.com/sluicehq/sluice/engine"
-	"github.com/sluicehq/sluice/engine/meta/pebblemeta"
+	"github.com/sluicehq/sluice/engine/metahome"
 	"github.com/sluicehq/sluice/engine/seal"
 	"github.com/sluicehq/sluice/ioring"
 	"github.com/sluicehq/sluice/s3fast"
@@ -32,14 +32,29 @@ type daemon struct {
 	cfg      *config.Config
 	log      *slog.Logger
 	started  time.Time
-	locs     []location
 	opened   opened // with root's rights
 	slots    *slots // of client connections
 	limits   *s3fast.Limits
 	limitsMu sync.Mutex // serializes changes of limits
+	moving   sync.Mutex // held by an export or import of the configuration
 	lock     *os.File   // of the state directory
 
+	locs       []location // at the start: those of --drive, then others where drives are
+	list       driveList  // at the start
+	roster     *roster
+	clusterID  [16]byte
+	witness    metahome.Voter
+	meta       *metadata
+	chosen     chosenParity // by buckets
+	supervisor *supervisor
+	checks     checker
+	metaScrub  metaScrubber
+	smart      *smart.Cache
+	scrubMu    sync.Mutex // serializes changes of scrubSet
+	scrubSet   scrubDoc
+
 	arena     *ioring.Arena
+	alone     atomic.Bool // one drive is waited for, so far: see ioring.Options
 	engine    *engine.Engine
 	keys      *keys
 	key       *seal.Key // of the cluster
@@ -59,7 +74,9 @@ type daemon struct {
 // open builds the daemon from the bottom up: arena, metadata, drives, engine,
 // identities, certificate, S3 frontend, admin socket.
 func open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*daemon, error) {
-	d := &daemon{cfg: cfg, log: log, started: time.Now(), failed: make(chan error, 8)}
+	d := &daemon{cfg: cfg, log: log, started: time.Now(), failed: make(chan error, 8), roster: newRoster(), smart: smart.NewCache()}
+	d.alone.Store(true)
+	d.supervisor = newSupervisor(d)
 	for _, step := range []func(context.Context) error{
 		d.locateDrives, d.becomeUser, d.openEngine, d.openLimits, d.openIdentities, d.openAudit, d.openFrontend, d.listenS3, d.openAdmin,
 	} {
@@ -68,83 +85,8 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*daemon, e
 		}
 	}
 	d.serveAll()
+	d.supervisor.start()
 	return d, nil
-}
-
-// locateDrives looks at what the drive paths are.
-func (d *daemon) locateDrives(context.Context) error {
-	for _, path := range d.cfg.Drives {
-		loc, err := locate(path)
-		if err != nil {
-			return err
-		}
-		d.locs = append(d.locs, loc)
-	}
-	return nil
-}
-
-// openEngine opens metadata and drives and joins them.
-func (d *daemon) openEngine(ctx context.Context) (err error) {
-	home, err := metaHome(d.locs, d.cfg.StateDir)
-	if err != nil {
-		return err
-	}
-	if d.arena, err = ioring.NewArena(d.cfg.Buffers); err != nil {
-		return err
-	}
-	if err := makeDirs(home, d.cfg.StateDir); err != nil {
-		return err
-	}
-	if d.lock, err = lockDir(d.cfg.StateDir); err != nil {
-		return err
-	}
-	if d.keys, err = openKeys(d.cfg.StateDir, home, d.log); err != nil {
-		return err
-	}
-	store, err := d.keys.openStore(ctx, func(key *[32]byte) (*pebblemeta.Store, error) {
-		return pebblemeta.Open(home, pebblemeta.Options{CacheSize: d.cfg.Cache, Logger: d.log, Key: key})
-	})
-	if errors.Is(err, unix.EAGAIN) { // the store's lock file
-		return fmt.Errorf("drive with metadata %s: another daemon uses it", home)
-	}
-	if err != nil {
-		return fmt.Errorf("metadata store %s: %w", home, err)
-	}
-	id, err := clusterID(ctx, store)
-	if err != nil {
-		return errors.Join(err, store.Close())
-	}
-	drives, err := d.openDrives(ctx, id)
-	if err != nil {
-		return errors.Join(err, store.Close())
-	}
-	free := func() (int64, error) { return freeBytes(home) }
-	reserve := reserveOf(d.cfg, home) / 4
-	d.engine, err = engine.Open(ctx, engine.Config{
-		Drives:       drives,
-		Store:        &floorStore{Store: store, free: free, floor: min(reserve/4, floorMost)},
-		InlineMax:    d.cfg.InlineMax,
-		WriteBuffers: d.cfg.Buffers / 2,
-		MetaFree:     free,
-		MetaReserve:  reserve,
-		Logger:       d.log,
-	})
-	if err != nil {
-		return errors.Join(err, closeDrives(drives), store.Close())
-	}
-	if err := d.keys.openRing(ctx, d.engine.Docs(""), store); err != nil {
-		return err
-	}
-	return rememberDrives(ctx, d.engine.Docs(""), drives, d.locs, d.log)
-}
-
-// freeBytes is what the file system of dir has left for the daemon.
-func freeBytes(dir string) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return int64(st.Bavail) * st.Bsize, nil
 }
 
 // openIdentities loads users, policies and the cluster's configuration.
@@ -165,8 +107,12 @@ func (d *daemon) openIdentities(ctx context.Context) error {
 	for _, path := range append(d.iam.Damaged(), damaged...) {
 		d.log.Error("a stored document cannot be read: whom it concerns is shut out until it is replaced", "document", path)
 	}
-	d.clusters, err = openClusters(ctx, docs, d.cfg.Region, d.encryptCluster)
-	return err
+	if d.clusters, err = openClusters(ctx, docs, d.cfg.Region, d.encryptCluster); err != nil {
+		return err
+	}
+	d.clusters.engine = d.engine
+	d.clusters.useParity(d.clusters.current.Load())
+	return nil
 }
 
 // openFrontend makes the S3 server and the certificate.
@@ -208,11 +154,13 @@ func (d *daemon) openFrontend(context.Context) (err error) {
 }
 
 func (d *daemon) listenS3(ctx context.Context) error {
-	var lc net.ListenConfig
+	listen, elsewhere := congestion(d.cfg.TCPCongestion, systemCongestion())
+	lc := listenConfig(listen)
 	opts := muxOptions{
-		required: d.cfg.TLS == config.TLSRequired,
-		silence:  d.cfg.StallTimeout,
-		slots:    d.slots,
+		required:  d.cfg.TLS == config.TLSRequired,
+		silence:   d.cfg.StallTimeout,
+		slots:     d.slots,
+		elsewhere: elsewhere,
 	}
 	if d.certs != nil {
 		opts.tls = d.certs.config()
@@ -280,6 +228,8 @@ func (d *daemon) close() error {
 			errs = append(errs, err, d.admin.Close())
 		}
 	}
+	d.checks.stop(ctx)
+	d.supervisor.close(ctx)
 	errs = append(errs, d.audit.close(ctx), d.closeStorage(ctx))
 	if d.lock != nil {
 		errs = append(errs, d.lock.Close())
@@ -295,11 +245,22 @@ func (d *daemon) closeStorage(ctx context.Context) error {
 		if err := d.engine.Close(ctx); err != nil {
 			return err
 		}
+	} else if err := d.closeOpened(); err != nil {
+		return err
 	}
 	if d.arena != nil {
 		return d.arena.Close()
 	}
 	return nil
+}
+
+// closeOpened closes what a start opened that did not come to have an engine.
+func (d *daemon) closeOpened() error {
+	var errs []error
+	if d.meta != nil {
+		errs = append(errs, d.meta.store.Close())
+	}
+	return errors.Join(append(errs, d.roster.close())...)
 }
 
 // reloadCertificates reads the certificates' files again, for an administrator

@@ -42,6 +42,12 @@ type Cluster struct {
 	// Encrypted: the metadata is encrypted, and objects are unless a request or
 	// their bucket asks for something else.
 	Encrypted bool `json:"encrypted,omitempty"`
+	// Parity is how many drives may fail at a time, "0" to "4"; "": by the number of
+	// drives.
+	Parity string `json:"parity,omitempty"`
+	// What holds for buckets of each type that chose nothing themselves; "" by default.
+	Standard    Performance `json:"standard_buckets,omitzero"`
+	Performance Performance `json:"performance_buckets,omitzero"`
 }
 
 // CreateCluster is the body of POST /v1/cluster.
@@ -50,27 +56,21 @@ type CreateCluster struct {
 	ConfigFS string   `json:"config_fs"` // ".config_fs"
 	Domains  []string `json:"domains,omitempty"`
 	// Encrypted asks for an encrypted cluster; only while there are no buckets.
-	Encrypted bool `json:"encrypted,omitempty"`
+	Encrypted bool   `json:"encrypted,omitempty"`
+	Parity    string `json:"parity,omitempty"` // a number, or "auto"; "": auto
+	// Of buckets of each type that chose nothing themselves.
+	Standard    Performance `json:"standard_buckets,omitzero"`
+	Performance Performance `json:"performance_buckets,omitzero"`
 }
 
 // UpdateCluster is the body of PATCH /v1/cluster. A nil field stays as it is.
 type UpdateCluster struct {
 	Domains *[]string `json:"domains,omitempty"`
-}
-
-// Drive is one drive in Status.
-type Drive struct {
-	ID         string `json:"id"`
-	Path       string `json:"path"`
-	State      string `json:"state"` // "ok" or "failed"
-	Error      string `json:"error,omitempty"`
-	Total      int64  `json:"total_bytes"`
-	Used       int64  `json:"used_bytes"`
-	Free       int64  `json:"free_bytes"`
-	Backend    string `json:"backend"` // "io_uring" or "pread"
-	Direct     bool   `json:"direct"`  // O_DIRECT in force
-	Registered bool   `json:"registered_buffers"`
-	Errors     uint64 `json:"errors"`
+	Parity  *string   `json:"parity,omitempty"` // as in CreateCluster
+	// Of buckets that chose nothing themselves; "default" removes a choice, and ""
+	// leaves it as it is.
+	Standard    Performance `json:"standard_buckets,omitzero"`
+	Performance Performance `json:"performance_buckets,omitzero"`
 }
 
 // Status is the answer of GET /v1/status.
@@ -83,12 +83,28 @@ type Status struct {
 	TLS       string    `json:"tls"` // auto, required, off
 	Drives    []Drive   `json:"drives"`
 	MetaBytes int64     `json:"meta_bytes"`
-	Garbage   int64     `json:"garbage_blobs"`
-	Buckets   int       `json:"buckets"`
-	Users     int       `json:"users"`
-	Warnings  []string  `json:"warnings,omitempty"` // what needs an administrator's attention
+	// MetaCopies are the directories with a copy of the metadata, MetaWanted how many
+	// there should be.
+	MetaCopies []MetaCopy `json:"meta_copies"`
+	MetaWanted int        `json:"meta_copies_wanted"`
+	Garbage    int64      `json:"garbage_blobs"`
+	Buckets    int        `json:"buckets"`
+	Users      int        `json:"users"`
+	Parity     *Parity    `json:"parity,omitempty"`
+	Warnings   []string   `json:"warnings,omitempty"` // what needs an administrator's attention
 	// Audit tells how the delivery of audit events goes; null while it is off.
 	Audit *AuditState `json:"audit,omitempty"`
+}
+
+// MetaCopy is one copy of the metadata.
+type MetaCopy struct {
+	Dir     string `json:"dir"`
+	Drive   string `json:"drive,omitempty"` // id
+	Primary bool   `json:"primary,omitempty"`
+	Filling bool   `json:"filling,omitempty"` // it is being made
+	Bytes   int64  `json:"bytes"`
+	Done    int64  `json:"done_bytes,omitempty"` // while it is being made
+	Faults  uint64 `json:"faults"`               // reads of it that failed or did not verify
 }
 
 // Bucket is a bucket.
@@ -105,6 +121,9 @@ type CreateBucket struct {
 	Name      string `json:"name"`
 	Policy    string `json:"policy,omitempty"`    // preset: none, download, upload, public
 	Encrypted bool   `json:"encrypted,omitempty"` // objects are encrypted by default
+	Parity    string `json:"parity,omitempty"`    // a number, or "default"; "": default
+	Type      string `json:"type,omitempty"`      // "STANDARD" or "PERFORMANCE"; "": STANDARD
+	Performance
 }
 
 // User is a user.

@@ -37,6 +37,11 @@ type Config struct {
 	File        string // the TOML file, if any
 	TLS         string
 
+	MetadataDirs  []string // directories that may hold copies of the metadata, besides the drives'
+	TrustMetadata bool     // open the newest metadata there is, even if newer may be elsewhere
+
+	TCPCongestion string // congestion control of S3 connections; "": the system's, but for those within a host of bbr
+
 	TLSClientCA   string // PEM file; "": no client certificates
 	TLSClientAuth string // off, optional, required
 
@@ -52,6 +57,7 @@ type Config struct {
 	DriveSize int64 // most bytes used per drive; 0: all but the reserve
 	Reserve   int64 // bytes of a file system left to metadata
 	Cache     int64 // metadata cache, bytes
+	ReadCache int64 // cache of objects that are read often, bytes; 0: none
 
 	StallTimeout    time.Duration
 	IdleTimeout     time.Duration
@@ -81,6 +87,7 @@ func Default() Config {
 		InlineMax:       0,
 		Reserve:         1 << 30,
 		Cache:           8 << 20,
+		ReadCache:       32 << 20,
 		StallTimeout:    30 * time.Second,
 		IdleTimeout:     2 * time.Minute,
 		ShutdownTimeout: 30 * time.Second,
@@ -110,9 +117,12 @@ func (c *Config) Flags() *pflag.FlagSet {
 	fs.SortFlags = false
 	fs.StringSliceVar(&c.Drives, "drive", c.Drives, "`PATH` of a drive: a directory or a block device (repeatable, comma-separated)")
 	fs.StringSliceVar(&c.Listen, "listen", c.Listen, "`HOST:PORT` of the S3 endpoint (repeatable)")
+	fs.StringVar(&c.TCPCongestion, "tcp-congestion", c.TCPCongestion, "TCP congestion control `NAME` of S3 connections (cubic, bbr, ...); default: the system's, and reno instead of bbr within this host")
 	fs.StringVar(&c.AdminSocket, "admin-socket", c.AdminSocket, "`PATH` of the admin socket")
 	fs.StringVar(&c.StateDir, "state-dir", c.StateDir, "`DIR` for the certificate and the cluster key file")
 	fs.StringVar(&c.File, "config", c.File, "TOML configuration `FILE`")
+	fs.StringSliceVar(&c.MetadataDirs, "metadata-dir", c.MetadataDirs, "`DIR` for a copy of the metadata, for drives that are block devices; best one per disk (repeatable)")
+	fs.BoolVar(&c.TrustMetadata, "trust-metadata", c.TrustMetadata, "start with the newest metadata found, even where so many drives are missing that a newer copy may exist: what only that knows is lost")
 	fs.StringVar(&c.TLS, "tls", c.TLS, "auto (HTTPS and HTTP), required (HTTPS only) or off")
 	fs.StringVar(&c.TLSClientCA, "tls-client-ca", c.TLSClientCA, "PEM `FILE` of the authorities of client certificates")
 	fs.StringVar(&c.TLSClientAuth, "tls-client-auth", c.TLSClientAuth, "client certificates: off, optional or required; they come on top of signatures")
@@ -127,6 +137,7 @@ func (c *Config) Flags() *pflag.FlagSet {
 	fs.Var((*size)(&c.DriveSize), "drive-size", "most bytes used per drive; 0: all there is")
 	fs.Var((*size)(&c.Reserve), "reserve", "bytes of each drive's file system left to metadata")
 	fs.Var((*size)(&c.Cache), "metadata-cache", "memory for cached metadata; more speeds up reads of many small objects")
+	fs.Var((*size)(&c.ReadCache), "read-cache", "memory for small objects that are read often (encrypted and inline ones are not kept); 0: none")
 	fs.DurationVar(&c.StallTimeout, "stall-timeout", c.StallTimeout, "a client that moves no byte for so long is dropped")
 	fs.DurationVar(&c.IdleTimeout, "idle-timeout", c.IdleTimeout, "an idle connection is closed after so long")
 	fs.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "requests in flight get so long at a stop")
@@ -206,6 +217,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("queue-depth: %d is not within 1-4096", c.Depth)
 	case c.Buffers < 16<<20:
 		return fmt.Errorf("buffer-memory: %s is below 16 MiB", humanize.IBytes(uint64(c.Buffers)))
+	case c.ReadCache < 0 || c.ReadCache > 1<<40:
+		return fmt.Errorf("read-cache: %s is above 1 TiB", humanize.IBytes(uint64(c.ReadCache)))
 	case c.InlineMax > 1<<20:
 		return fmt.Errorf("inline-max: %s is above 1 MiB", humanize.IBytes(uint64(c.InlineMax)))
 	case c.MaxConns < 1 || c.MaxRequests < 1:
@@ -224,21 +237,38 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("timeouts must be positive")
 	case len(c.Listen) == 0:
 		return fmt.Errorf("listen: no address given")
+	case !isCongestionName(c.TCPCongestion):
+		return fmt.Errorf("tcp-congestion: %q is no name of an algorithm (say cubic or bbr)", c.TCPCongestion)
 	}
 	return c.validateDrives()
 }
 
+// isCongestionName tells whether the kernel could know a congestion control of that
+// name: it has up to 15 characters (TCP_CA_NAME_MAX, with the zero byte). "" is good,
+// too.
+func isCongestionName(s string) bool {
+	return len(s) <= 15 && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' && r != '-'
+	})
+}
+
+// validateDrives also makes the paths absolute.
 func (c *Config) validateDrives() error {
-	seen := make(map[string]bool, len(c.Drives))
-	for _, path := range c.Drives {
-		clean, err := filepath.Abs(path)
-		if err != nil || path == "" {
-			return fmt.Errorf("drive: %q is no path", path)
+	seen := make(map[string]bool, len(c.Drives)+len(c.MetadataDirs))
+	for _, of := range []struct {
+		flag  string
+		paths []string
+	}{{"drive", c.Drives}, {"metadata-dir", c.MetadataDirs}} {
+		for i, path := range of.paths {
+			clean, err := filepath.Abs(path)
+			if err != nil || path == "" {
+				return fmt.Errorf("%s: %q is no path", of.flag, path)
+			}
+			if seen[clean] {
+				return fmt.Errorf("%s: %s is given twice", of.flag, clean)
+			}
+			seen[clean], of.paths[i] = true, clean
 		}
-		if seen[clean] {
-			return fmt.Errorf("drive: %s is given twice", clean)
-		}
-		seen[clean] = true
 	}
 	return nil
 }

@@ -62,6 +62,18 @@ func TestTrustedProxies(t *testing.T) {
 	}
 }
 
+func TestMetadataDirs(t *testing.T) {
+	file := write(t, "drive = \"d\"\nmetadata-dir = [\"/m1\", \"/m2\"]\ntrust-metadata = true\n")
+	c, err := load(t, []string{"--config", file}, nil)
+	if err != nil || strings.Join(c.MetadataDirs, ",") != "/m1,/m2" || !c.TrustMetadata || !filepath.IsAbs(c.Drives[0]) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	c, err = load(t, []string{"--config", file, "--trust-metadata=false"}, []string{"SLUICE_METADATA_DIR=/e"})
+	if err != nil || strings.Join(c.MetadataDirs, ",") != "/e" || c.TrustMetadata {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
 func TestFileNamedByEnvironment(t *testing.T) {
 	file := write(t, `drive = "/d"`)
 	c, err := load(t, nil, []string{"SLUICE_CONFIG=" + file})
@@ -78,10 +90,15 @@ func TestRefusals(t *testing.T) {
 	}{
 		"no drive":         {want: "no drive given"},
 		"drive twice":      {args: []string{"--drive", "/a,/b", "--drive", "/a/"}, want: "given twice"},
+		"metadata twice":   {args: []string{"--drive", "/a", "--metadata-dir", "/m,/m"}, want: "metadata-dir: /m is given twice"},
+		"metadata, drive":  {args: []string{"--drive", "/a", "--metadata-dir", "/a"}, want: "given twice"},
 		"tls":              {args: []string{"--drive", "/a", "--tls", "maybe"}, want: "auto, required or off"},
 		"io":               {args: []string{"--drive", "/a", "--io", "mmap"}, want: "io_uring or pread"},
 		"depth":            {args: []string{"--drive", "/a", "--queue-depth", "0"}, want: "1-4096"},
 		"buffers":          {args: []string{"--drive", "/a", "--buffer-memory", "1MiB"}, want: "16 MiB"},
+		"read cache":       {args: []string{"--drive", "/a", "--read-cache", "2TiB"}, want: "above 1 TiB"},
+		"congestion":       {args: []string{"--drive", "/a", "--tcp-congestion", "../bbr"}, want: "no name of an algorithm"},
+		"congestion, long": {args: []string{"--drive", "/a", "--tcp-congestion", "abcdefghijklmnop"}, want: "no name of an algorithm"},
 		"client auth":      {args: []string{"--drive", "/a", "--tls-client-auth", "maybe"}, want: "off, optional or required"},
 		"client auth, CA":  {args: []string{"--drive", "/a", "--tls-client-auth", "optional"}, want: "needs --tls-client-ca"},
 		"client auth, off": {args: []string{"--drive", "/a", "--tls", "off", "--tls-client-ca", "x", "--tls-client-auth", "optional"}, want: "needs TLS"},
