@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -14,14 +15,15 @@ import (
 
 func (a *app) bucketCmd() *cobra.Command {
 	cmd := group("bucket", "Buckets", "buckets")
-	cmd.AddCommand(a.bucketCreate(), a.bucketList(), a.bucketDestroy(), a.bucketPolicyCmd())
+	cmd.AddCommand(a.bucketCreate(), a.bucketList(), a.bucketDestroy(), a.bucketPolicyCmd(), a.bucketParityCmd())
+	cmd.AddCommand(a.bucketChoiceCmds()...)
 	return cmd
 }
 
 func (a *app) bucketCreate() *cobra.Command {
 	var in api.CreateBucket
 	cmd := leaf("create NAME", "Create a bucket", 1, 1, func(cmd *cobra.Command, args []string) error {
-		in.Name = args[0]
+		in.Name, in.Type = args[0], strings.ToUpper(in.Type)
 		if err := checkPreset(in.Policy); err != nil {
 			return err
 		}
@@ -33,23 +35,39 @@ func (a *app) bucketCreate() *cobra.Command {
 	}, "add")
 	cmd.Flags().StringVar(&in.Policy, "policy", "none", "anonymous access: none, download, upload or public")
 	cmd.Flags().BoolVar(&in.Encrypted, "encrypted", false, "encrypt objects by default")
+	cmd.Flags().StringVar(&in.Parity, "parity", "", "`drives` that may fail without loss of its objects, 0 to 4, or default: the cluster's")
+	cmd.Flags().StringVar(&in.Type, "type", "", "type of bucket: STANDARD, or PERFORMANCE: by default ETags are unique ids, not MD5s")
+	a.performanceFlags(cmd, &in.Performance, "", true)
+	a.completeFlag(cmd, "type", words(api.BucketStandard, api.BucketPerformant))
 	a.completeFlag(cmd, "policy", presetNames)
 	return cmd
 }
 
 func (a *app) bucketList() *cobra.Command {
-	return leaf("list", "List buckets", 0, 0, func(cmd *cobra.Command, _ []string) error {
+	var verbose bool
+	cmd := leaf("list", "List buckets", 0, 0, func(cmd *cobra.Command, _ []string) error {
+		if verbose {
+			return a.bucketDetails(cmd.Context())
+		}
 		buckets, err := a.client().Buckets(cmd.Context())
 		if err != nil {
 			return err
 		}
 		return a.show(buckets, func(w io.Writer) {
-			row(w, "NAME", "OBJECTS", "SIZE", "OWNER", "CREATED")
+			row(w, bucketHead()...)
 			for _, b := range buckets {
-				row(w, b.Name, b.Objects, humanize.IBytes(uint64(b.Bytes)), b.Owner, b.Created.Format(time.RFC3339))
+				row(w, bucketCells(&b)...)
 			}
 		})
 	}, "ls")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "also show types, and how ETags are made and checksums treated")
+	return cmd
+}
+
+func bucketHead() []any { return []any{"NAME", "OBJECTS", "SIZE", "OWNER", "CREATED"} }
+
+func bucketCells(b *api.Bucket) []any {
+	return []any{b.Name, b.Objects, humanize.IBytes(uint64(b.Bytes)), b.Owner, b.Created.Format(time.RFC3339)}
 }
 
 func (a *app) bucketDestroy() *cobra.Command {

@@ -13,7 +13,8 @@ import (
 
 func (a *app) clusterCmd() *cobra.Command {
 	cmd := group("cluster", "The S3 cluster")
-	cmd.AddCommand(a.clusterCreate(), a.clusterStatus(), a.clusterUpdate(), a.clusterDestroy(), a.auditCmd())
+	cmd.AddCommand(a.clusterCreate(), a.clusterStatus(), a.clusterUpdate(), a.clusterDestroy(), a.clusterExport(), a.clusterImport(), a.clusterCheck(), a.auditCmd())
+	cmd.AddCommand(a.clusterChoiceCmds()...)
 	return cmd
 }
 
@@ -32,6 +33,8 @@ func (a *app) clusterCreate() *cobra.Command {
 	cmd.Flags().BoolVar(&all, "all-servers", true, "run the S3 protocol on every server")
 	cmd.Flags().StringSliceVar(&in.Domains, "domain", nil, "base domain of virtual-host style requests (repeatable)")
 	cmd.Flags().BoolVar(&in.Encrypted, "encrypted", false, "encrypt metadata and objects; only while there are no buckets")
+	clusterParityFlag(cmd, &in.Parity)
+	a.performanceFlags(cmd, &in.Standard, ofStandard, false)
 	return cmd
 }
 
@@ -54,6 +57,9 @@ func clusterTable(w io.Writer, st *api.Status) {
 		row(w, "Region:", st.Cluster.Region)
 		row(w, "Domains:", domains)
 		row(w, "Encrypted:", yesNo(st.Cluster.Encrypted))
+		if text := choiceSummary(st.Cluster); text != "" {
+			row(w, "Unless chosen:", text)
+		}
 	} else {
 		row(w, "Cluster:", name)
 	}
@@ -69,45 +75,68 @@ func clusterTable(w io.Writer, st *api.Status) {
 	if st.Audit != nil {
 		row(w, "Audit:", auditSummary(st.Audit))
 	}
-	row(w, "Metadata:", humanize.IBytes(uint64(st.MetaBytes)))
+	if st.Parity != nil {
+		row(w, "Parity:", paritySummary(st.Parity))
+	}
+	row(w, "Metadata:", metaSummary(st))
 	row(w, "Version:", st.Version.Version)
 	for _, text := range st.Warnings {
 		row(w, "Warning:", text)
 	}
 	fmt.Fprintln(w)
-	row(w, "DRIVE", "PATH", "STATE", "SIZE", "USED", "FREE", "IO", "DIRECT", "ERRORS")
-	for _, d := range st.Drives {
-		direct := "no"
-		if d.Direct {
-			direct = "yes"
-		}
-		row(w, d.ID[:8], d.Path, d.State, humanize.IBytes(uint64(d.Total)), humanize.IBytes(uint64(d.Used)),
-			humanize.IBytes(uint64(d.Free)), d.Backend, direct, d.Errors)
-		if d.Error != "" {
-			row(w, "", d.Error)
-		}
-	}
+	driveTable(w, st.Drives)
 }
 
+// metaSummary says how large the metadata is and where its copies are.
+func metaSummary(st *api.Status) string {
+	var dirs []string
+	for _, c := range st.MetaCopies {
+		dir := c.Dir
+		if c.Filling {
+			dir += " (being made)"
+		}
+		dirs = append(dirs, dir)
+	}
+	size := humanize.IBytes(uint64(st.MetaBytes))
+	if len(dirs) == 0 {
+		return size
+	}
+	return fmt.Sprintf("%s in %s", size, strings.Join(dirs, ", "))
+}
+
+// ofStandard says which buckets the flags of cluster create and update are about.
+const ofStandard = ", in all buckets but those of type PERFORMANCE"
+
 func (a *app) clusterUpdate() *cobra.Command {
+	var in api.UpdateCluster
 	var domains []string
+	var parity string
 	cmd := leaf("update", "Change the cluster's configuration", 0, 0, func(cmd *cobra.Command, _ []string) error {
-		if !cmd.Flags().Changed("domain") {
-			return usageError{fmt.Errorf("nothing to change: give --domain")}
+		if !cmd.Flags().Changed("domain") && !cmd.Flags().Changed("parity") && in.Standard == (api.Performance{}) {
+			return usageError{fmt.Errorf("nothing to change: give --domain, --parity, --etag-alg or --integrity-mode")}
 		}
-		given := []string{}
-		for _, d := range domains {
-			if d != "" { // --domain "" removes them all
-				given = append(given, d)
+		if cmd.Flags().Changed("domain") {
+			given := []string{}
+			for _, d := range domains {
+				if d != "" { // --domain "" removes them all
+					given = append(given, d)
+				}
 			}
+			in.Domains = &given
 		}
-		c, err := a.client().UpdateCluster(cmd.Context(), api.UpdateCluster{Domains: &given})
+		if cmd.Flags().Changed("parity") {
+			in.Parity = &parity
+		}
+		c, err := a.client().UpdateCluster(cmd.Context(), in)
 		if err != nil {
 			return err
 		}
 		return a.show(c, func(w io.Writer) { fmt.Fprintf(w, "S3 cluster %s updated\n", c.Name) })
 	})
 	cmd.Flags().StringSliceVar(&domains, "domain", nil, `base domains of virtual-host style requests, replacing the present ones ("": none)`)
+	clusterParityFlag(cmd, &parity)
+	a.performanceFlags(cmd, &in.Standard, ofStandard, false)
+	cmd.AddCommand(a.updatePerformance())
 	return cmd
 }
 

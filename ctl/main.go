@@ -73,7 +73,7 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().BoolVarP(&a.json, "json", "J", false, "answer in JSON")
 	s3 := group("s3", "The same commands, as WEKA's CLI spells them")
 	for _, cmd := range []*cobra.Command{root, s3} {
-		cmd.AddCommand(a.clusterCmd(), a.bucketCmd(), a.userCmd(), a.groupCmd(), a.policyCmd(), a.serviceAccountCmd(), a.stsCmd(), a.oidcCmd(), a.limitsCmd())
+		cmd.AddCommand(a.clusterCmd(), a.driveCmd(), a.bucketCmd(), a.userCmd(), a.groupCmd(), a.policyCmd(), a.serviceAccountCmd(), a.stsCmd(), a.oidcCmd(), a.limitsCmd())
 	}
 	root.AddCommand(a.securityCmd(), a.versionCmd(), s3)
 	return root

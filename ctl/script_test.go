@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluicehq/sluice/daemon/api"
 	"github.com/sluicehq/sluice/engine/seal/kms/kmstest"
+	"github.com/sluicehq/sluice/tools/freeport"
 )
 
 // TestScripts runs each testdata/script/*.txtar against real binaries: "ctl" and
@@ -54,12 +55,11 @@ func TestScripts(t *testing.T) {
 }
 
 func freePort() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Addr()
 	if err != nil {
 		return "", err
 	}
-	defer ln.Close()
-	_, port, err := net.SplitHostPort(ln.Addr().String())
+	_, port, err := net.SplitHostPort(addr)
 	return port, err
 }
 

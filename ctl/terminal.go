@@ -53,6 +53,17 @@ func (a *app) password(prompt string) (string, error) {
 	return answers[0], nil
 }
 
+// askOnce asks for a secret, unechoed, at the terminal fd.
+func (a *app) askOnce(fd int, prompt string) (string, error) {
+	fmt.Fprintf(a.err, "%s: ", prompt)
+	line, err := term.ReadPassword(fd)
+	fmt.Fprintln(a.err)
+	if err != nil {
+		return "", fmt.Errorf("reading the passphrase: %w", err)
+	}
+	return string(line), nil
+}
+
 // confirm asks a yes/no question on a terminal; a program is taken at its word.
 func (a *app) confirm(question string) bool {
 	if _, ok := a.terminal(); !ok {
