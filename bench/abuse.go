@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -278,7 +277,6 @@ func startAttack(t *target, bucket string, mix attackMix) (*attackProcess, error
 		"-region", t.region, "-bucket", bucket, "-mix", mix.String())
 	cmd.Env = append(os.Environ(), "AWS_SECRET_ACCESS_KEY="+t.secret)
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p := &attackProcess{cmd: cmd}
 	if p.in, err = cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -288,7 +286,7 @@ func startAttack(t *target, bucket string, mix attackMix) (*attackProcess, error
 		return nil, err
 	}
 	p.out = bufio.NewReader(out)
-	return p, cmd.Start()
+	return p, startOn(nil, cmd)
 }
 
 // ready waits until all its connections have been opened once.

@@ -22,11 +22,13 @@ const (
 	stopMax   = time.Minute
 )
 
-// server is a daemon of bench's own, with its drive and state below dir.
+// server is a daemon of bench's own, with its drives and state below dir.
 type server struct {
 	bin    string // folder of sluiced and ctl
 	dir    string
 	args   []string // further flags of sluiced
+	count  int      // of its drives
+	cpus   cpuList  // where it runs; empty: anywhere
 	listen string
 	ca     string
 	cmd    *exec.Cmd
@@ -34,8 +36,8 @@ type server struct {
 }
 
 // newServer starts a daemon on an empty dir, with a cluster and a user.
-func newServer(ctx context.Context, bin, dir string, args []string) (*server, error) {
-	s := &server{bin: bin, dir: dir, args: args, listen: "127.0.0.1:0", ca: filepath.Join(dir, "ca.pem")}
+func newServer(ctx context.Context, bin, dir string, drives int, cpus cpuList, args []string) (*server, error) {
+	s := &server{bin: bin, dir: dir, args: args, count: drives, cpus: cpus, listen: "127.0.0.1:0", ca: filepath.Join(dir, "ca.pem")}
 	if err := os.MkdirAll(filepath.Join(dir, "state"), 0o700); err != nil {
 		return nil, err
 	}
@@ -63,15 +65,21 @@ func (s *server) start(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	drives := make([]string, s.count)
+	for i := range drives {
+		drives[i] = filepath.Join(s.dir, "drive")
+		if i > 0 {
+			drives[i] += fmt.Sprint("-", i)
+		}
+	}
 	args := append([]string{
-		"--drive", filepath.Join(s.dir, "drive"), "--state-dir", filepath.Join(s.dir, "state"),
+		"--drive", strings.Join(drives, ","), "--state-dir", filepath.Join(s.dir, "state"),
 		"--admin-socket", s.socket(), "--listen", s.listen,
 	}, s.args...)
 	cmd := exec.Command(filepath.Join(s.bin, "sluiced"), args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	begun := time.Now()
-	if err := cmd.Start(); err != nil {
+	if err := startOn(s.cpus, cmd); err != nil {
 		return 0, errors.Join(err, log.Close())
 	}
 	s.cmd, s.log = cmd, log
@@ -142,6 +150,19 @@ func (s *server) stop() error {
 func (s *server) drives(ctx context.Context) (json.RawMessage, error) {
 	out, err := s.ctl(ctx, "--json", "cluster", "status")
 	return json.RawMessage(out), err
+}
+
+// version returns what the daemon calls itself.
+func (s *server) version(ctx context.Context) string {
+	var status struct{ Version struct{ Version string } }
+	out, err := s.drives(ctx)
+	if err == nil {
+		err = json.Unmarshal(out, &status)
+	}
+	if err != nil {
+		return "unknown"
+	}
+	return status.Version.Version
 }
 
 // lastWords returns the end of the daemon's log.

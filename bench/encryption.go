@@ -42,26 +42,35 @@ func (s *sums) cpuPerGiB() float64 { return s.cpu / s.bytes * 1024 }
 
 // encryption PUTs and GETs objects of each size with and without encryption, in
 // turn, and tells what it costs.
-func (m *matrix) encryption(ctx context.Context, tell func(ratio)) error {
-	if err := createBucket(ctx, m.t, m.p, m.bucket); err != nil {
+type encryption struct {
+	f           *fixture
+	sizes       []int64
+	concurrency []int
+	each        func(result) // of each measurement
+	tell        func(ratio)
+}
+
+func (e *encryption) run(ctx context.Context) error {
+	f := e.f
+	if err := createBucket(ctx, f.t, f.p, f.bucket); err != nil {
 		return err
 	}
-	for _, size := range m.sizes {
-		n := min(max(m.pool/4/sizes[size], poolLeast), poolObjects)
+	for _, size := range e.sizes {
+		n := f.count(4*size, poolObjects)
 		for _, encrypted := range []bool{false, true} {
-			fill := m.encryptedCell("PUT", size, 16, n, encrypted)
+			fill := e.cell("PUT", size, 16, n, encrypted)
 			fill.measured, fill.warmUp, fill.limit = 0, 0, n
-			if _, err := fill.run(ctx, m.t, m.p); err != nil {
+			if _, err := fill.run(ctx, f.t, f.p); err != nil {
 				return err
 			}
 		}
 		for _, op := range []string{"PUT", "GET"} {
-			for _, concurrency := range m.concurrency {
-				x, err := m.pair(ctx, op, size, concurrency, n)
+			for _, concurrency := range e.concurrency {
+				x, err := e.pair(ctx, op, size, concurrency, n)
 				if err != nil {
 					return err
 				}
-				tell(x)
+				e.tell(x)
 			}
 		}
 	}
@@ -69,40 +78,40 @@ func (m *matrix) encryption(ctx context.Context, tell func(ratio)) error {
 }
 
 // pair runs both sides in turn.
-func (m *matrix) pair(ctx context.Context, op, size string, concurrency int, n int64) (x ratio, err error) {
+func (e *encryption) pair(ctx context.Context, op string, size int64, concurrency int, n int64) (x ratio, err error) {
 	var side [2]sums
 	for range encryptionRounds {
 		for i := range side {
-			c := m.encryptedCell(op, size, concurrency, n, i == 1)
-			res, err := c.run(ctx, m.t, m.p)
+			c := e.cell(op, size, concurrency, n, i == 1)
+			res, err := c.run(ctx, e.f.t, e.f.p)
 			if err != nil {
 				return x, err
 			}
-			m.tell(res)
+			e.each(res)
 			side[i].add(c, &res)
 		}
 	}
 	x = ratio{
-		Scheme: m.t.scheme(), Name: op + " " + size, Concurrency: concurrency,
+		Scheme: e.f.t.scheme(), Name: op + " " + sizeName(size), Concurrency: concurrency,
 		Plain: side[0].rate(), Encrypted: side[1].rate(), Ratio: side[1].rate() / side[0].rate(),
 		PlainCPU: side[0].cpuPerGiB(), EncryptedCPU: side[1].cpuPerGiB(),
 	}
 	return x, nil
 }
 
-func (m *matrix) encryptedCell(op, size string, concurrency int, n int64, encrypted bool) *cell {
-	home, name := "plain", op+" "+size
+func (e *encryption) cell(op string, size int64, concurrency int, n int64, encrypted bool) *cell {
+	home, name := "plain", op+" "+sizeName(size)
 	if encrypted {
 		home, name = "encrypted", name+" encrypted"
 	}
-	c := &cell{name: name, concurrency: concurrency, bytes: sizes[size], warmUp: m.warmUp, measured: m.measured}
+	c := &cell{name: name, concurrency: concurrency, bytes: size, warmUp: e.f.warmUp, measured: e.f.measured}
 	c.next = func(i int64) (*request, []byte) {
 		if i %= n; op == "GET" {
 			i = rand.Int64N(n)
 		}
 		return &request{
-			method: op, path: fmt.Sprintf("/%s/%s/%s/%07d", m.bucket, home, size, i),
-			seed: uint64(i), size: c.bytes, encrypted: encrypted && op == "PUT", // #nosec G115: not negative
+			method: op, path: fmt.Sprintf("/%s/%s/%s/%07d", e.f.bucket, home, sizeName(size), i),
+			seed: uint64(i), size: size, encrypted: encrypted && op == "PUT", // #nosec G115: not negative
 		}, nil
 	}
 	return c

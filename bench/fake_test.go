@@ -21,14 +21,16 @@ import (
 type fakeS3 struct {
 	mu       sync.Mutex
 	objects  map[string][]byte
-	sealed   int // PUTs that asked for encryption
+	uploads  map[string]map[int][]byte // open ones: parts by number
+	sealed   int                       // PUTs that asked for encryption
+	ranged   int                       // GETs of a range
 	verifier sigv4.Verifier
 	mangle   func([]byte) []byte
 }
 
 func newFakeS3(t *testing.T, tls bool) (*fakeS3, *target) {
 	t.Helper()
-	f := &fakeS3{objects: map[string][]byte{}}
+	f := &fakeS3{objects: map[string][]byte{}, uploads: map[string]map[int][]byte{}}
 	f.verifier = sigv4.Verifier{Region: "us-east-1", Service: "s3", Secret: func(key string) (string, bool) {
 		return "secret", key == "access"
 	}}
@@ -75,6 +77,8 @@ func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer f.mu.Unlock()
 	body, ok := f.objects[r.URL.Path]
 	switch {
+	case r.Method == "POST" || r.URL.Query().Has("uploadId"):
+		f.multipart(w, r)
 	case r.Method == "PUT":
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -96,8 +100,53 @@ func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if f.mangle != nil {
 			body = f.mangle(slices.Clone(body))
 		}
+		if lo, hi, ok := byteRange(r.Header.Get("Range")); ok && hi < len(body) {
+			f.ranged++
+			body = body[lo : hi+1]
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+			w.WriteHeader(http.StatusPartialContent)
+		}
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		_, _ = w.Write(body)
+	}
+}
+
+func byteRange(header string) (lo, hi int, ok bool) {
+	n, err := fmt.Sscanf(header, "bytes=%d-%d", &lo, &hi)
+	return lo, hi, err == nil && n == 2 && lo <= hi
+}
+
+// multipart keeps the parts of uploads; their identifiers need escaping, as those
+// of some servers do.
+func (f *fakeS3) multipart(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	body, err := io.ReadAll(r.Body)
+	id := q.Get("uploadId")
+	number, _ := strconv.Atoi(q.Get("partNumber"))
+	switch {
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	case r.Method == "POST" && q.Has("uploads"):
+		id = fmt.Sprintf("%s/+=%d", r.URL.Path, len(f.uploads))
+		f.uploads[id] = map[int][]byte{}
+		fmt.Fprintf(w, "<Result><UploadId>%s</UploadId></Result>", id)
+	case f.uploads[id] == nil:
+		http.Error(w, "NoSuchUpload", http.StatusNotFound)
+	case r.Method == "PUT":
+		f.uploads[id][number] = body
+		w.Header().Set("ETag", fmt.Sprintf(`"part%d"`, number))
+	default:
+		var whole []byte
+		for i := 1; f.uploads[id][i] != nil; i++ {
+			if !strings.Contains(string(body), fmt.Sprintf("<PartNumber>%d</PartNumber><ETag>&quot;part%d&quot;</ETag>", i, i)) {
+				http.Error(w, "InvalidPart", http.StatusBadRequest)
+				return
+			}
+			whole = append(whole, f.uploads[id][i]...)
+		}
+		f.objects[r.URL.Path] = whole
+		delete(f.uploads, id)
+		fmt.Fprint(w, `<Result><ETag>"x"</ETag></Result>`)
 	}
 }
 
@@ -133,32 +182,54 @@ func (f *fakeS3) sorted(bucket string) (keys []string) {
 	return keys
 }
 
+// fakeShape is small enough for a test.
+func fakeShape() shape {
+	mix, err := parseMixture("GET=45,HEAD=30,PUT=15,DELETE=10")
+	if err != nil {
+		panic(err)
+	}
+	return shape{
+		bucket: "b", pool: 1 << 20, part: 256 << 10, span: 10_000, mix: mix, backlog: 100,
+		warmUp: 10 * time.Millisecond, measured: 100 * time.Millisecond,
+	}
+}
+
 func TestMatrixOnAFakeServer(t *testing.T) {
 	for _, tls := range []bool{false, true} {
-		_, tg := newFakeS3(t, tls)
+		f, tg := newFakeS3(t, tls)
+		s := fakeShape()
 		var got []string
 		m := &matrix{
-			t: tg, p: newPattern(), bucket: "b", pool: 1 << 20, sizes: []string{"4KiB", "64KiB"}, concurrency: []int{2},
-			ops:    []string{"PUT", "GET", "HEAD", "LIST"},
-			warmUp: 10 * time.Millisecond, measured: 100 * time.Millisecond, tell: func(r result) { got = append(got, r.Name) },
+			f:    newFixture(tg, newPattern(), s),
+			rows: s.rowsOf(operations(), []int64{4 << 10, 1 << 20}, []int{2}, []float64{0}),
+			tell: func(r result) { got = append(got, r.Name) },
 		}
 		if err := m.run(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		if want := []string{"PUT 4KiB", "GET 4KiB", "HEAD", "LIST 1000 keys", "PUT 64KiB", "GET 64KiB"}; !slices.Equal(got, want) {
+		want := []string{
+			"PUT 4KiB", "GET 4KiB", "HEAD", "DELETE", "LIST 1000 keys", "MIXED 4KiB",
+			"PUT 1MiB", "GET 1MiB", "MULTIPART 1MiB", "RANGE 10000B of 1MiB",
+		}
+		if !slices.Equal(got, want) {
 			t.Fatalf("results %q, want %q", got, want)
+		}
+		if len(f.uploads) != 0 || f.ranged == 0 {
+			t.Errorf("%d uploads left open, %d ranges read", len(f.uploads), f.ranged)
 		}
 	}
 }
 
 func TestEncryptionOnAFakeServer(t *testing.T) {
 	f, tg := newFakeS3(t, false)
-	m := &matrix{
-		t: tg, p: newPattern(), bucket: "b", pool: 1 << 20, sizes: []string{"4KiB"}, concurrency: []int{2},
-		measured: 50 * time.Millisecond, tell: func(result) {},
-	}
+	s := fakeShape()
+	s.warmUp, s.measured = 0, 50*time.Millisecond
 	var list []ratio
-	if err := m.encryption(context.Background(), func(x ratio) { list = append(list, x) }); err != nil {
+	e := &encryption{
+		f: newFixture(tg, newPattern(), s), sizes: []int64{4 << 10}, concurrency: []int{2},
+		each: func(result) {}, tell: func(x ratio) { list = append(list, x) },
+	}
+	if err := e.run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if len(list) != 2 || list[0].Name != "PUT 4KiB" || list[1].Name != "GET 4KiB" {
@@ -255,7 +326,7 @@ func TestRefusalsFail(t *testing.T) {
 
 func TestURLsCarryTheirSignature(t *testing.T) {
 	f, tg := newFakeS3(t, false)
-	o := &options{bucket: "b", sizes: "4KiB", method: "GET", count: 5}
+	o := &options{bucket: "b", sizeList: []int64{4 << 10}, method: "GET", count: 5}
 	var out strings.Builder
 	if err := urls(context.Background(), tg, newPattern(), o, &out); err != nil {
 		t.Fatal(err)

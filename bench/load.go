@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// cell is one measurement: an operation, a size and a concurrency.
+// cell is one measurement: an operation, a size, and how it is driven.
 type cell struct {
 	name        string
 	concurrency int
@@ -19,47 +18,34 @@ type cell struct {
 	warmUp      time.Duration
 	measured    time.Duration // 0: until limit operations are done, no warm-up
 	limit       int64         // operations at most; 0: no limit
+	atMost      time.Duration // without measured: no operation begins after it; 0: no bound
+	rate        float64       // operations per second of an open loop; 0: a closed loop
+	backlog     int           // open loop: operations that may wait for a connection
 	// next returns the i-th request of the cell; it is called concurrently. A
 	// request with a non-nil head is sent with it, else it is signed first.
 	next func(i int64) (*request, []byte)
-}
-
-// result of a cell. Times are in the units their names end in.
-type result struct {
-	Scheme      string  `json:"scheme"`
-	Name        string  `json:"name"`
-	Concurrency int     `json:"concurrency"`
-	Operations  float64 `json:"operations"`
-	Seconds     float64 `json:"seconds"`
-	PerSecond   float64 `json:"operations_per_second"`
-	MiBPerSec   float64 `json:"mib_per_second"`
-	P50us       float64 `json:"latency_p50_us"`
-	P90us       float64 `json:"latency_p90_us"`
-	P99us       float64 `json:"latency_p99_us"`
-	P999us      float64 `json:"latency_p999_us"`
-	MaxUs       float64 `json:"latency_max_us"`
-	// Of the server; absent when its process is not known.
-	CPUPerOpUs   float64 `json:"server_cpu_us_per_operation,omitempty"`
-	CPUPerGiBSec float64 `json:"server_cpu_s_per_gib,omitempty"`
-	CPUShare     float64 `json:"server_cpu_cores,omitempty"`
-	Switches     float64 `json:"server_voluntary_switches_per_operation,omitempty"`
-	RSSPeakMiB   float64 `json:"server_rss_peak_mib,omitempty"`
-	// Cores kept busy by the load generator, and by neither it nor the server.
-	ClientCores float64 `json:"client_cpu_cores"`
-	OtherCores  float64 `json:"other_cpu_cores"`
+	// perform, if not nil, does the i-th operation in place of next. It returns
+	// which of kinds the operation was, 0 where there are none.
+	perform func(cl *client, i int64) (kind int, err error)
+	kinds   []string
 }
 
 // worker is one connection's share of a cell.
 type worker struct {
-	hist histogram // of the operations that were under way in the measured time
-	done float64   // operations: of each, the part that lay in the measured time
-	err  error
+	hists []histogram // by kind: of the operations that counted
+	done  float64     // operations: of each, the part that lay in the measured time
+	// Open loop: operations meant for the measured time.
+	sent, late, dropped int64
+	err                 error
 }
 
 // phases is what the workers of a cell share.
 type phases struct {
 	from, to time.Time // the measured time; to is zero in a cell without
 	next     atomic.Int64
+	last     time.Time // no operation begins after it, if not zero
+	tickets  chan time.Duration
+	start    time.Time // tickets count from it
 }
 
 // share returns the part of an operation, 0…1, that lay in the measured time.
@@ -79,6 +65,25 @@ func (ph *phases) share(begun, ended time.Time) float64 {
 	return float64(hi.Sub(lo)) / float64(ended.Sub(begun))
 }
 
+// meant tells whether an operation was to be sent in the measured time.
+func (ph *phases) meant(at time.Time) bool { return !at.Before(ph.from) && at.Before(ph.to) }
+
+func (c *cell) phases() *phases {
+	ph := &phases{start: time.Now()}
+	ph.from = ph.start
+	if c.measured > 0 {
+		ph.from = ph.from.Add(c.warmUp)
+		ph.to = ph.from.Add(c.measured)
+		ph.last = ph.to
+	} else if c.atMost > 0 {
+		ph.last = ph.from.Add(c.atMost)
+	}
+	if c.rate > 0 {
+		ph.tickets = make(chan time.Duration, max(1, c.backlog))
+	}
+	return ph
+}
+
 // run runs a cell against t. A failure of any request fails it.
 func (c *cell) run(ctx context.Context, t *target, p *pattern) (res result, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -90,18 +95,10 @@ func (c *cell) run(ctx context.Context, t *target, p *pattern) (res result, err 
 		}
 		defer clients[i].close()
 	}
-	if t.pid != 0 {
-		// The daemon keeps its /proc files from its own user; then the peak is
-		// that since its start.
-		if err := resetPeak(t.pid); err != nil && !errors.Is(err, os.ErrPermission) {
-			return res, err
-		}
+	if err := resetPeaks(t.pid); err != nil {
+		return res, err
 	}
-	ph := phases{from: time.Now()}
-	if c.measured > 0 {
-		ph.from = ph.from.Add(c.warmUp)
-		ph.to = ph.from.Add(c.measured)
-	}
+	ph := c.phases()
 	before, err := measure(t.pid)
 	if err != nil {
 		return res, err
@@ -109,12 +106,17 @@ func (c *cell) run(ctx context.Context, t *target, p *pattern) (res result, err 
 	workers := make([]worker, c.concurrency)
 	var group sync.WaitGroup
 	for i := range workers {
+		workers[i].hists = make([]histogram, max(1, len(c.kinds)))
 		group.Go(func() {
-			if err := c.work(ctx, &ph, clients[i], &workers[i]); err != nil {
+			if err := c.work(ctx, ph, clients[i], &workers[i]); err != nil {
 				workers[i].err = err
 				cancel(err)
 			}
 		})
+	}
+	var drops tally
+	if c.rate > 0 {
+		group.Go(func() { drops = c.dispatch(ctx, ph) })
 	}
 	if c.measured > 0 {
 		sleep(ctx, time.Until(ph.from))
@@ -128,7 +130,27 @@ func (c *cell) run(ctx context.Context, t *target, p *pattern) (res result, err 
 	if err := errors.Join(err, err2, context.Cause(ctx)); err != nil {
 		return res, fmt.Errorf("%s: %w", c.name, err)
 	}
-	return c.report(t, workers, before, after)
+	res, err = c.report(t, workers, before, after)
+	if res.Open != nil {
+		res.Open.Intended = drops.intended
+		res.Open.Dropped += drops.dropped
+	}
+	res.issued = ph.next.Load()
+	if c.limit > 0 {
+		res.issued = min(res.issued, c.limit)
+	}
+	return res, err
+}
+
+// resetPeaks makes the resident memory of a server its peak. A daemon may keep
+// its /proc files from its own user; then the peak is that since its start.
+func resetPeaks(pid int) error {
+	for _, id := range family(pid) {
+		if err := resetPeak(id); err != nil && !errors.Is(err, os.ErrPermission) && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) {
@@ -140,62 +162,41 @@ func sleep(ctx context.Context, d time.Duration) {
 
 // work sends requests until the cell is over or has failed.
 func (c *cell) work(ctx context.Context, ph *phases, cl *client, w *worker) error {
-	for ctx.Err() == nil && (ph.to.IsZero() || time.Now().Before(ph.to)) {
+	if c.rate > 0 {
+		return c.workOpen(ctx, ph, cl, w)
+	}
+	begun := time.Now()
+	for ctx.Err() == nil && (ph.last.IsZero() || begun.Before(ph.last)) {
 		i := ph.next.Add(1) - 1
 		if c.limit > 0 && i >= c.limit {
 			return nil
 		}
-		r, head := c.next(i)
-		if head == nil {
-			head = cl.t.head(r, time.Now())
-		}
-		begun := time.Now()
-		if _, err := cl.send(r, head); err != nil {
+		kind, sent, err := c.operate(cl, i, begun)
+		if err != nil {
 			return err
 		}
 		ended := time.Now()
-		if share := ph.share(begun, ended); share > 0 {
-			w.hist.record(ended.Sub(begun))
+		if share := ph.share(sent, ended); share > 0 {
+			w.hists[kind].record(ended.Sub(sent))
 			w.done += share
 		}
+		begun = ended
 	}
 	return nil
 }
 
-func (c *cell) report(t *target, workers []worker, before, after usage) (result, error) {
-	var h histogram
-	ops := 0.0
-	for i := range workers {
-		h.merge(&workers[i].hist)
-		ops += workers[i].done
+// operate does operation i and returns its kind and when it was sent, which is
+// after its signature unless perform signs it.
+func (c *cell) operate(cl *client, i int64, now time.Time) (kind int, sent time.Time, err error) {
+	if c.perform != nil {
+		kind, err = c.perform(cl, i)
+		return kind, now, err
 	}
-	wall := after.at.Sub(before.at)
-	res := result{
-		Scheme: t.scheme(), Name: c.name, Concurrency: c.concurrency, Operations: math.Round(ops*100) / 100, Seconds: wall.Seconds(),
-		P50us: micros(h.quantile(0.5)), P90us: micros(h.quantile(0.9)), P99us: micros(h.quantile(0.99)),
-		P999us: micros(h.quantile(0.999)), MaxUs: micros(h.max),
+	r, head := c.next(i)
+	if head == nil {
+		head = cl.t.head(r, now)
+		now = time.Now()
 	}
-	if ops == 0 {
-		return res, fmt.Errorf("%s: no operation in %s", c.name, wall)
-	}
-	gib := ops * float64(c.bytes) / (1 << 30)
-	res.PerSecond = ops / wall.Seconds()
-	res.MiBPerSec = gib * 1024 / wall.Seconds()
-	own, server := after.ownCPU-before.ownCPU, after.serverCPU-before.serverCPU
-	res.ClientCores = own.Seconds() / wall.Seconds()
-	res.OtherCores = max(0, (after.machineCPU-before.machineCPU-own-server).Seconds()/wall.Seconds())
-	if !after.serverKnown {
-		return res, nil
-	}
-	res.CPUPerOpUs = micros(server) / ops
-	if gib > 0 {
-		res.CPUPerGiBSec = server.Seconds() / gib
-	}
-	res.CPUShare = server.Seconds() / wall.Seconds()
-	res.Switches = float64(switchesSince(before.voluntary, after.voluntary)) / ops
-	_, peak, err := memory(t.pid)
-	res.RSSPeakMiB = float64(peak) / (1 << 20)
-	return res, err
+	_, err = cl.send(r, head)
+	return 0, now, err
 }
-
-func micros(d time.Duration) float64 { return float64(d) / 1e3 }

@@ -34,6 +34,9 @@ func (p *pattern) window(seed uint64, size int64) window {
 	return window{p, int((seed * 0x9E3779B97F4A7C15 >> 20) % patternSize), size}
 }
 
+// skip moves on by n bytes of the object without using them up.
+func (w *window) skip(n int64) { w.at = int((int64(w.at) + n) % patternSize) }
+
 // next returns up to most bytes of content, which alias the block, and moves on.
 func (w *window) next(most int) []byte {
 	n := min(int64(most), w.left, int64(patternSize-w.at))

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // userHz is the kernel's unit of CPU time in /proc: USER_HZ is 100 on every
@@ -17,14 +19,15 @@ const userHz = 100
 // usage is what a process has used up to now, and the machine as a whole.
 type usage struct {
 	at          time.Time
-	serverCPU   time.Duration    // user and system, all threads
+	serverCPU   time.Duration    // user and system, all threads and children
 	voluntary   map[string]int64 // voluntary context switches by thread
 	ownCPU      time.Duration    // this process, the load generator
 	machineCPU  time.Duration    // everything on the machine but idling and waiting
 	serverKnown bool
 }
 
-// measure reads the usage of process pid (0: unknown) and of the machine.
+// measure reads the usage of process pid (0: unknown) with its descendants, and
+// of the machine.
 func measure(pid int) (u usage, err error) {
 	u.at = time.Now()
 	if u.ownCPU, err = processCPU(os.Getpid()); err != nil {
@@ -34,31 +37,66 @@ func measure(pid int) (u usage, err error) {
 		return u, err
 	}
 	u.serverKnown = true
-	if u.serverCPU, err = processCPU(pid); err != nil {
-		return u, err
+	u.voluntary = map[string]int64{}
+	for _, id := range family(pid) {
+		cpu, err := lifetimeCPU(id)
+		if err == nil {
+			u.serverCPU += cpu
+			err = voluntarySwitches(id, u.voluntary)
+		}
+		if err != nil && (id == pid || !gone(err)) { // a child may end at any time
+			return u, err
+		}
 	}
-	u.voluntary, err = voluntarySwitches(pid)
-	return u, err
+	return u, nil
 }
 
-// processCPU returns the CPU time of a process: fields utime and stime of
-// proc(5), /proc/pid/stat.
-func processCPU(pid int) (time.Duration, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+// lifetimeCPU returns the CPU time of a process and of its children that have
+// ended and been waited for; of the latter in steps of 10 ms.
+func lifetimeCPU(pid int) (time.Duration, error) {
+	cpu, err := processCPU(pid)
 	if err != nil {
 		return 0, err
+	}
+	_, ended, err := statCPU(pid)
+	return cpu + ended, err
+}
+
+// processCPU returns the CPU time of a process, of all its threads, those that
+// ended and those of io_uring included, in nanoseconds; where the kernel does not
+// let its clock be read, in steps of 10 ms from /proc.
+func processCPU(pid int) (time.Duration, error) {
+	// MAKE_PROCESS_CPUCLOCK of the kernel's posix-timers: the scheduler's clock.
+	const schedClock = 2
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|schedClock), &ts); err == nil { // #nosec G115: pids have 22 bits
+		return time.Duration(ts.Nano()), nil
+	}
+	cpu, _, err := statCPU(pid)
+	return cpu, err
+}
+
+// statCPU reads fields utime to cstime of proc(5), /proc/pid/stat.
+func statCPU(pid int) (own, ended time.Duration, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0, err
 	}
 	return parseStat(text)
 }
 
-func parseStat(text []byte) (time.Duration, error) {
+func parseStat(text []byte) (own, ended time.Duration, err error) {
 	// The command's name is in parentheses and may hold anything.
 	end := bytes.LastIndexByte(text, ')')
 	fields := bytes.Fields(text[end+1:])
-	if end < 0 || len(fields) < 13 {
-		return 0, fmt.Errorf("stat: %.80q", text)
+	if end < 0 || len(fields) < 15 {
+		return 0, 0, fmt.Errorf("stat: %.80q", text)
 	}
-	return sumTicks(fields[11], fields[12])
+	if own, err = sumTicks(fields[11], fields[12]); err != nil {
+		return 0, 0, err
+	}
+	ended, err = sumTicks(fields[13], fields[14])
+	return own, ended, err
 }
 
 func machineCPU() (time.Duration, error) {
@@ -92,23 +130,22 @@ func sumTicks(fields ...[]byte) (time.Duration, error) {
 	return time.Duration(sum) * (time.Second / userHz), nil
 }
 
-// voluntarySwitches returns the count of each thread of a process.
-func voluntarySwitches(pid int) (map[string]int64, error) {
+// voluntarySwitches puts the count of each thread of a process into counts.
+func voluntarySwitches(pid int, counts map[string]int64) error {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	counts := make(map[string]int64, len(tasks))
 	for _, task := range tasks {
 		text, err := os.ReadFile(task)
 		if err != nil {
 			continue // the thread ended
 		}
 		if counts[task], err = statusField(text, "voluntary_ctxt_switches"); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return counts, nil
+	return nil
 }
 
 // switchesSince returns the voluntary switches between two counts. Those of a

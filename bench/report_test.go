@@ -50,7 +50,7 @@ func TestOptions(t *testing.T) {
 		t.Fatalf("%+v, %v", o, err)
 	}
 	for _, bad := range []string{
-		"nothing", "matrix extra", "-sizes 3KiB", "-ops POST", "-schemes ftp", "-concurrency 0", "-concurrency x",
+		"nothing", "matrix extra", "-sizes 0", "-sizes 3XB", "-sizes 6GiB", "-ops POST", "-schemes ftp", "-concurrency 0", "-concurrency x",
 		"-time 10ms", "listing -n 1000", "listing -n 1500", "large -n 5000", "-warm-up -1s",
 	} {
 		if _, err := parseOptions(strings.Fields(bad)); err == nil {

@@ -77,6 +77,9 @@ type request struct {
 	query  string
 	seed   uint64 // of the content, sent by PUT and expected by GET
 	size   int64  // of the content; -1: an answer of any content
+	off    int64  // where in the object the content begins: of a part or a range
+	ranged bool   // GET: only size bytes from off
+	body   []byte // POST: what is sent
 
 	encrypted bool // PUT: to be stored encrypted (SSE-S3)
 }
@@ -124,8 +127,11 @@ func (t *target) head(r *request, now time.Time) []byte {
 	if r.encrypted {
 		b = append(b, "\r\n"+encryptHeader+": "+encryptValue...)
 	}
-	if r.method == "PUT" {
+	switch r.method {
+	case "PUT":
 		b = strconv.AppendInt(append(b, "\r\ncontent-length: "...), r.size, 10)
+	case "POST":
+		b = strconv.AppendInt(append(b, "\r\ncontent-length: "...), int64(len(r.body)), 10)
 	}
 	return append(b, "\r\n\r\n"...)
 }

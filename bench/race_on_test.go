@@ -1,0 +1,6 @@
+//go:build race
+
+package main
+
+// raceOn: the race detector allocates where the program does not.
+const raceOn = true
