@@ -16,6 +16,15 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 fi
 echo "installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
+# Another apt may be at work, and a mirror may fail once.
+apt() {
+	for attempt in 1 2 3; do
+		apt-get -qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "$@" && return 0
+		echo "apt-get $1 failed, attempt $attempt of 3" >&2
+		sleep $((5 * attempt))
+	done
+	return 1
+}
+apt update
 # shellcheck disable=SC2086 # a list of words
-apt-get install -y -qq --no-install-recommends $missing >/dev/null
+apt install -y --no-install-recommends $missing >/dev/null

@@ -2,7 +2,7 @@
 # restic: a repository, two snapshots, a full check that reads all data, a restore.
 set -eu
 cd "$WORK"
-export RESTIC_PASSWORD=restic RESTIC_REPOSITORY="s3:$ENDPOINT/restic" RESTIC_CACHE_DIR="$WORK/restic-cache"
+export RESTIC_PASSWORD=restic RESTIC_REPOSITORY="s3:$ENDPOINT/${RESTIC_BUCKET:-restic}" RESTIC_CACHE_DIR="$WORK/restic-cache"
 r() { restic --quiet --cacert "$CA" "$@"; }
 
 mkdir -p src/deep

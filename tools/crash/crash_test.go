@@ -26,6 +26,15 @@ func TestCrash(t *testing.T) {
 		}
 	}
 	o.rounds, o.fullEvery, o.load, o.maxBytes = 2, 2, 1500*time.Millisecond, 160<<20
+	o.readyWithin = time.Minute // beside other tests
+	t.Run("drives", func(t *testing.T) {
+		t.Parallel()
+		o := o
+		o.drives, o.parity, o.truncate, o.rounds, o.workers, o.printf = 4, 2, true, 3, 6, t.Logf
+		if err := run(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	})
 	for _, encrypted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("encrypted=%v", encrypted), func(t *testing.T) {
 			t.Parallel()

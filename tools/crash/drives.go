@@ -16,8 +16,8 @@ import (
 func (t *tester) searchDrives() error {
 	var found []string
 	for _, text := range []string{"race/0", "r1-w1-", accessKey, secretKey} {
-		for _, drive := range []string{"d1", "d2"} {
-			err := filepath.WalkDir(filepath.Join(t.node.dir, drive), func(path string, e fs.DirEntry, err error) error {
+		for _, drive := range t.node.drives {
+			err := filepath.WalkDir(drive, func(path string, e fs.DirEntry, err error) error {
 				if err != nil || e.IsDir() {
 					return ignoreGone(err)
 				}

@@ -25,6 +25,9 @@ type options struct {
 	maxRSS       int64
 	readyWithin  time.Duration
 	encrypted    bool // the cluster: its metadata and, by default, its objects
+	drives       int
+	parity       int  // of the cluster; -1: automatic, and nothing happens to drives
+	truncate     bool // drives, too
 	printf       func(format string, args ...any)
 }
 
@@ -32,7 +35,7 @@ func defaults() options {
 	return options{
 		sluiced: "bin/sluiced", ctl: "bin/ctl",
 		rounds: 50, workers: 16, keys: 24, load: 2500 * time.Millisecond, fullEvery: 5,
-		maxBytes: 400 << 20, maxRSS: 1 << 30, readyWithin: 10 * time.Second,
+		maxBytes: 400 << 20, maxRSS: 1 << 30, readyWithin: 10 * time.Second, drives: 2, parity: -1, truncate: true,
 		printf: func(format string, args ...any) { fmt.Printf(format+"\n", args...) },
 	}
 }
@@ -52,9 +55,13 @@ func main() {
 	flag.Int64Var(&o.maxRSS, "max-rss", o.maxRSS, "bytes of memory the daemon may take")
 	flag.DurationVar(&o.readyWithin, "ready-within", o.readyWithin, "longest start of the daemon")
 	flag.BoolVar(&o.encrypted, "encrypted", o.encrypted, "make the cluster an encrypted one")
+	flag.IntVar(&o.drives, "drives", o.drives, "drives of the daemon")
+	flag.IntVar(&o.parity, "parity", o.parity, "parity of the cluster: between kills, something happens to at most so many drives (-1: automatic parity, and nothing happens to drives)")
+	flag.BoolVar(&o.truncate, "truncate", o.truncate, "what happens to drives may be that their data files lose their ends")
 	flag.Parse()
-	if flag.NArg() > 0 || o.rounds < 1 || o.workers < 1 || o.keys < 2 || o.fullEvery < 1 || o.load <= 0 {
-		fmt.Fprintln(os.Stderr, "crash: no arguments, positive numbers and at least 2 keys, please")
+	if flag.NArg() > 0 || o.rounds < 1 || o.workers < 1 || o.keys < 2 || o.fullEvery < 1 || o.load <= 0 ||
+		o.drives < 1 || o.parity < -1 || o.parity >= o.drives {
+		fmt.Fprintln(os.Stderr, "crash: no arguments, positive numbers, at least 2 keys and fewer parity than drives, please")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -79,7 +86,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err := os.MkdirAll(o.dir+"/state", 0o700); err != nil {
 		return err
 	}
-	n, err := newNode(o.sluiced, o.ctl, o.dir, o.encrypted)
+	n, err := newNode(&o)
 	if err != nil {
 		return err
 	}
@@ -89,8 +96,8 @@ func run(ctx context.Context, o options) (err error) {
 	n.kill()
 	err = errors.Join(err, n.log.Close())
 	if err != nil {
-		return fmt.Errorf("round %d of a run with -seed %d -workers %d -keys %d failed; drives and log are kept in %s\n%w\n--- end of the daemon's log\n%s",
-			t.round, o.seed, o.workers, o.keys, o.dir, err, n.tail())
+		return fmt.Errorf("round %d of a run with -seed %d -workers %d -keys %d -drives %d -parity %d failed; drives and log are kept in %s\n%w\n--- end of the daemon's log\n%s",
+			t.round, o.seed, o.workers, o.keys, o.drives, o.parity, o.dir, err, n.tail())
 	}
 	if temporary {
 		return os.RemoveAll(o.dir)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sluicehq/sluice/tools/freeport"
 )
 
 const (
@@ -30,6 +31,8 @@ type node struct {
 	dir              string // drives, state and log
 	addr             string // 127.0.0.1:PORT, the same for every start
 	encrypted        bool   // the cluster that setUp creates
+	parity           int    // likewise; -1: automatic
+	drives           []string
 
 	cmd  *exec.Cmd
 	log  *os.File
@@ -37,14 +40,14 @@ type node struct {
 	exit error         // its result, after gone
 }
 
-func newNode(sluiced, ctl, dir string, encrypted bool) (*node, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+func newNode(o *options) (*node, error) {
+	addr, err := freeport.Addr()
 	if err != nil {
 		return nil, err
 	}
-	n := &node{sluiced: sluiced, ctlPath: ctl, dir: dir, addr: ln.Addr().String(), encrypted: encrypted}
-	if err := ln.Close(); err != nil {
-		return nil, err
+	n := &node{sluiced: o.sluiced, ctlPath: o.ctl, dir: o.dir, addr: addr, encrypted: o.encrypted, parity: o.parity}
+	for i := range o.drives {
+		n.drives = append(n.drives, filepath.Join(o.dir, "d"+strconv.Itoa(i+1)))
 	}
 	n.log, err = os.OpenFile(n.logPath(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	return n, err
@@ -56,7 +59,7 @@ func (n *node) socket() string  { return filepath.Join(n.dir, "state", "sluiced.
 // start launches the process and does not wait for it to serve.
 func (n *node) start() error {
 	n.cmd = exec.Command(n.sluiced,
-		"--drive", filepath.Join(n.dir, "d1")+","+filepath.Join(n.dir, "d2"),
+		"--drive", strings.Join(n.drives, ","),
 		"--state-dir", filepath.Join(n.dir, "state"), "--admin-socket", n.socket(),
 		"--listen", n.addr, "--reserve", "64MiB")
 	n.cmd.Stderr, n.cmd.Stdout = n.log, n.log
@@ -166,6 +169,9 @@ func (n *node) setUp() error {
 	if n.encrypted {
 		create = append(create, "--encrypted")
 	}
+	if n.parity >= 0 {
+		create = append(create, "--parity", strconv.Itoa(n.parity))
+	}
 	for _, args := range [][]string{
 		create,
 		{"s3", "bucket", "create", bucket},
@@ -206,12 +212,12 @@ func (n *node) usage() (*usage, error) {
 		return nil, fmt.Errorf("ctl cluster status: %w", err)
 	}
 	for i, d := range u.Drives {
-		if d.State != "ok" {
+		if d.State != "active" {
 			return nil, violate("drive %d is %s: %s", i, d.State, d.Error)
 		}
 	}
-	if len(u.Drives) != 2 {
-		return nil, violate("the daemon has %d drives, not 2", len(u.Drives))
+	if len(u.Drives) != len(n.drives) {
+		return nil, violate("the daemon has %d drives, not %d", len(u.Drives), len(n.drives))
 	}
 	return u, nil
 }

@@ -46,6 +46,10 @@ type tester struct {
 	slowest   time.Duration // start
 	totalAcks int64
 	inRestart int // kills during recovery
+
+	injured  []injury // drives, at present
+	hurts    [faults]int
+	replaced int // drives
 }
 
 func newTester(o options, n *node) *tester {
@@ -96,13 +100,17 @@ func (t *tester) oneRound(ctx context.Context) error {
 	if err := t.load(ctx, func() error { t.node.kill(); return nil }); err != nil {
 		return err
 	}
+	hurt := len(t.injured) > 0
+	if err := t.injure(); err != nil {
+		return err
+	}
 	again, took, err := t.restart(ctx)
 	if err != nil {
 		return err
 	}
 	t.slowest = max(t.slowest, took)
 	t.totalAcks += t.acked.Load()
-	full := t.round%t.o.fullEvery == 0 || t.round == t.o.rounds
+	full := t.round%t.o.fullEvery == 0 || t.round == t.o.rounds || len(t.injured) > 0
 	begin := time.Now()
 	sum, err := t.verify(full)
 	if err != nil {
@@ -115,7 +123,10 @@ func (t *tester) oneRound(ctx context.Context) error {
 	t.o.printf("round %d/%d: %d acked, %d in flight at the kill (%d took effect), %d kills while starting, ready in %d ms; %d objects listed, %d read (%s, %d MiB) in %d ms, %d uploads; peak RSS %d MiB",
 		t.round, t.o.rounds, t.acked.Load(), t.inPlace.Load(), sum.applied, again, took.Milliseconds(),
 		sum.listed, sum.read, kind, sum.bytes/mib, time.Since(begin).Milliseconds(), sum.uploads, t.rss/mib)
-	return nil
+	if len(t.injured) == 0 || !hurt && t.rng.IntN(2) == 0 { // a round of load without those drives comes first
+		return nil
+	}
+	return t.mend(ctx)
 }
 
 // load lets the workers work for a random time, then ends the daemon.
@@ -208,6 +219,9 @@ func (t *tester) finish(ctx context.Context) error {
 	}
 	if _, err := t.verify(true); err != nil {
 		return fmt.Errorf("after an orderly stop: %w", err)
+	}
+	if err := errors.Join(t.mend(ctx), t.checkDeep()); err != nil {
+		return err
 	}
 	if err := t.searchDrives(); err != nil {
 		return err
