@@ -9,7 +9,7 @@ export CGO_ENABLED ?= 0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -checklinkname=0 -X main.version=$(VERSION)
 
-.PHONY: build run test check bench fmt clean soak fuzz clients conformance crash vuln tlsscan abuse
+.PHONY: build run test check bench fmt clean soak fuzz clients conformance crash vuln tlsscan abuse torture microbench microbench-compare
 
 build: ## bin/sluiced and bin/ctl
 	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/sluiced ./daemon
@@ -27,11 +27,20 @@ check: ## the linters, the laws and the tests under the race detector
 bench: build ## the benchmark harness against a daemon of its own
 	go run ./bench
 
+microbench: ## Go micro-benchmarks, COUNT (10) times, into OUT (bin/microbench.txt)
+	@COUNT=$(COUNT) OUT=$(OUT) sh tools/bench/microbench.sh
+
+microbench-compare: ## the same of revision OLD and of this tree in turn, by benchstat
+	@COUNT=$(COUNT) OUT=$(OUT) sh tools/bench/microbench.sh $(or $(OLD),HEAD)
+
 fmt:
 	gofmt -w $$(git ls-files '*.go')
 
 soak: ## thousands of seeded power losses
 	go test ./engine -run TestPowerLoss -count=1 -timeout 3h -seeds $(or $(SEEDS),5000) -seed $(or $(SEED),1)
+
+torture: ## any two of six drives die under load, in 200 seeded schedules
+	go test ./engine -run TestTwoDrivesFail -count=1 -timeout 2h -seeds $(or $(SEEDS),200) -seed $(or $(SEED),1)
 
 crash: build ## kill -9 under a mixed load, 50 times over
 	go run ./tools/crash -rounds $(or $(ROUNDS),50)
