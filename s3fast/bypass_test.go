@@ -125,7 +125,7 @@ func TestOnlyItsOwnSignatureForgives(t *testing.T) {
 		q := &request{s: r.s}
 		pair := g.pair(q.peer(), rigUser)
 		for range pairFree {
-			g.failed(pair, time.Now())
+			g.failed(pair, time.Now(), false)
 		}
 		must(t, q.guarded(rigUser, func(q *request) error {
 			if signedBy != "" {

@@ -108,27 +108,40 @@ func (g *guard) look(k offenderKey, now time.Time) (failures, held int) {
 	return o.failures, o.held
 }
 
-// may tells whether a signature of the pair k may be verified, and how long to
-// delay the answer otherwise.
-func (g *guard) may(k offenderKey, now time.Time) (ok bool, wait time.Duration) {
+// may returns how long to delay the refusal of a signature of the pair k, 0 if
+// it may be verified. Beyond pairFree failures that takes a try at once (paid),
+// so that of many requests at a time no more are looked at; whoever then does
+// not fail gets it back.
+func (g *guard) may(k offenderKey, now time.Time) (paid bool, wait time.Duration) {
 	s := g.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.m[k]
 	if o == nil {
-		return true, 0
+		return false, 0
 	}
 	if o.fade(now); o.failures <= pairFree {
-		return true, 0
+		return false, 0
 	}
-	if o.tries.ahead(now.UnixNano()) <= pairEach*(pairBurst-1) {
+	if o.tries.take(now.UnixNano(), pairEach, pairEach*pairBurst) == 0 {
 		return true, 0
 	}
 	return false, max(refusal, growing(o.failures, pairFree, pairDelay, pairMost))
 }
 
-// failed counts a failure of k and returns how many there are.
-func (g *guard) failed(k offenderKey, now time.Time) int {
+// giveBack returns a try of k that was paid for.
+func (g *guard) giveBack(k offenderKey) {
+	s := g.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.m[k]; o != nil {
+		o.tries.due.Add(-pairEach)
+	}
+}
+
+// failed counts a failure of k, whose try may have been paid for, and returns
+// how many there are.
+func (g *guard) failed(k offenderKey, now time.Time, paid bool) int {
 	s := g.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,7 +159,7 @@ func (g *guard) failed(k offenderKey, now time.Time) int {
 	}
 	o.fade(now)
 	o.failures, o.last = min(o.failures+1, 1<<20), now
-	if o.failures > pairFree {
+	if o.failures > pairFree && !paid {
 		o.tries.owe(now.UnixNano(), pairEach)
 	}
 	return o.failures
@@ -215,8 +228,10 @@ func (r *request) guarded(accessKey string, verify func(*request) error) error {
 	if accessKey == "" && (g.count.Load() > 0) {
 		accessKey = r.claimedKey()
 	}
+	paid := false
 	if g.count.Load() > 0 && accessKey != "" && !r.trusted(accessKey) {
-		if wait := g.refuses(r, accessKey, now); wait > 0 {
+		var wait time.Duration
+		if paid, wait = g.refuses(r, accessKey, now); wait > 0 {
 			g.refused.Add(1)
 			r.retry = wait
 			g.delay(r, wait)
@@ -224,6 +239,9 @@ func (r *request) guarded(accessKey string, verify func(*request) error) error {
 		}
 	}
 	err := verify(r)
+	if paid && (err == nil || !guessed(err)) {
+		g.giveBack(g.pair(r.peer(), accessKey))
+	}
 	if err == nil {
 		if g.count.Load() > 0 && r.identity != nil && r.auth.AccessKey == accessKey {
 			g.forgive(g.pair(r.peer(), accessKey), now)
@@ -244,8 +262,8 @@ func (r *request) guarded(accessKey string, verify func(*request) error) error {
 		r.conn.signed = ""
 	}
 	pair, addr := g.pair(r.peer(), accessKey), offenderKey{addr: r.peer()}
-	wait := growing(g.failed(pair, now), pairFree, pairDelay, pairMost)
-	wait = max(wait, growing(g.failed(addr, now)/10, addrFree/10, addrDelay, addrMost))
+	wait := growing(g.failed(pair, now, paid), pairFree, pairDelay, pairMost)
+	wait = max(wait, growing(g.failed(addr, now, false)/10, addrFree/10, addrDelay, addrMost))
 	if wait > 0 {
 		g.hold(addr, 1)
 		g.delay(r, wait)
@@ -254,21 +272,15 @@ func (r *request) guarded(accessKey string, verify func(*request) error) error {
 	return err
 }
 
-// refuses tells whether a request is refused before its signature is looked at:
-// then after how long that is to be answered, else 0.
-func (g *guard) refuses(r *request, accessKey string, now time.Time) time.Duration {
+// refuses returns after how long a request is to be refused before its signature
+// is looked at, 0 if it is not; paid is that of may.
+func (g *guard) refuses(r *request, accessKey string, now time.Time) (paid bool, wait time.Duration) {
 	addr := r.peer()
-	if ok, wait := g.may(g.pair(addr, accessKey), now); !ok {
-		return wait
-	}
 	failures, held := g.look(offenderKey{addr: addr}, now)
-	if failures <= addrFree || held < addrHeld {
-		return 0
+	if failures > addrFree && held >= addrHeld && !r.s.cfg.IAM.Known(accessKey) {
+		return false, refusal
 	}
-	if r.s.cfg.IAM.Known(accessKey) {
-		return 0
-	}
-	return refusal
+	return g.may(g.pair(addr, accessKey), now)
 }
 
 // delay holds the request back. Where too many are, it is answered at once and

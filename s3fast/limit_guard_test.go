@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sluicehq/sluice/s3fast/s3err"
 )
 
 func TestGrowing(t *testing.T) {
@@ -26,7 +28,7 @@ func TestGuardForgets(t *testing.T) {
 	now := time.Unix(1000, 0)
 	k := g.pair(netip.MustParseAddr("10.0.0.1"), "key")
 	for range 16 {
-		g.failed(k, now)
+		g.failed(k, now, false)
 	}
 	if n, _ := g.look(k, now.Add(halfLife)); n != 8 {
 		t.Errorf("after one half-life %d failures, want 8", n)
@@ -39,7 +41,7 @@ func TestGuardForgets(t *testing.T) {
 		t.Errorf("after a success %d failures, %d offenders", n, g.count.Load())
 	}
 	for range forgiven + 1 {
-		g.failed(k, now)
+		g.failed(k, now, false)
 	}
 	g.forgive(k, now)
 	if n, _ := g.look(k, now); n != forgiven+1 {
@@ -58,12 +60,12 @@ func TestGuardIsBounded(t *testing.T) {
 	worst := g.pair(netip.MustParseAddr("10.0.0.1"), "worst")
 	held := g.pair(netip.MustParseAddr("10.0.0.1"), "held")
 	for range 50 {
-		g.failed(worst, now)
+		g.failed(worst, now, false)
 	}
-	g.failed(held, now)
+	g.failed(held, now, false)
 	g.hold(held, 1)
 	for i := range 100_000 {
-		g.failed(g.pair(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), "k"), now)
+		g.failed(g.pair(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), "k"), now, false)
 	}
 	if n := g.count.Load(); n > guardShards*shardOffenders {
 		t.Errorf("%d offenders", n)
@@ -77,14 +79,11 @@ func TestGuardIsBounded(t *testing.T) {
 	g.hold(held, -1)
 	now = now.Add(halfLife)
 	for i := range pairBurst + 1 {
-		if ok, wait := g.may(worst, now); ok != (i < pairBurst) || !ok && wait != pairMost {
-			t.Errorf("try %d: %v, wait %s", i, ok, wait)
-		}
-		if i < pairBurst {
-			g.failed(worst, now)
+		if paid, wait := g.may(worst, now); paid != (i < pairBurst) || !paid && wait != pairMost {
+			t.Errorf("try %d: %v, wait %s", i, paid, wait)
 		}
 	}
-	if ok, _ := g.may(worst, now.Add(time.Second/pairTries)); !ok {
+	if paid, _ := g.may(worst, now.Add(time.Second/pairTries)); !paid {
 		t.Error("a twentieth of a second later there is no try")
 	}
 	full := g.shard(worst)
@@ -93,7 +92,7 @@ func TestGuardIsBounded(t *testing.T) {
 	}
 	for i := 0; ; i++ {
 		if k := g.pair(netip.MustParseAddr("10.9.9.9"), fmt.Sprint(i)); g.shard(k) == full && full.m[k] == nil {
-			if n := g.failed(k, now); n <= pairFree {
+			if n := g.failed(k, now, false); n <= pairFree {
 				t.Errorf("no room to remember, and %d failures", n)
 			}
 			return
@@ -187,6 +186,43 @@ func TestGuessingIsSlow(t *testing.T) {
 				t.Errorf("of 100 guesses at once %d were looked at, %d refused", looked, refused)
 			}
 		})
+	}
+}
+
+// Of guesses whose signatures are looked at at the same time no more pass than of
+// those one after the other; what turns out to be no failure costs no try.
+func TestTriesAreTakenAtOnce(t *testing.T) {
+	r := newRig(t, nil)
+	g, q := r.s.guard, &request{s: r.s}
+	now := time.Now()
+	pair := g.pair(q.peer(), rigUser)
+	for range forgiven + 1 { // of which no success makes an end
+		g.failed(pair, now, true)
+	}
+	looked := 0
+	for range 2 * pairBurst {
+		if paid, _ := g.refuses(q, rigUser, now); paid {
+			looked++
+		}
+	}
+	if looked != pairBurst {
+		t.Errorf("%d of %d are looked at", looked, 2*pairBurst)
+	}
+	for range pairBurst {
+		g.giveBack(pair)
+	}
+	r.s.draining.Store(true) // nobody waits
+	for range 3 * pairBurst {
+		must(t, q.guarded(rigUser, func(q *request) error { return nil }))
+	}
+	begun := time.Now()
+	for i := range pairBurst {
+		if err := q.guarded(rigUser, func(q *request) error { return s3err.SignatureDoesNotMatch.New() }); s3Error(err).Code != s3err.SignatureDoesNotMatch {
+			t.Fatalf("guess %d: %s", i, err)
+		}
+	}
+	if ahead := g.shard(pair).m[pair].tries.ahead(begun.UnixNano()); ahead < pairBurst*pairEach {
+		t.Errorf("%d failures took %s of tries", pairBurst, time.Duration(ahead))
 	}
 }
 
