@@ -19,4 +19,4 @@ go mod tidy -diff
 
 echo "== race detector"
 sh tools/install.sh gcc
-CGO_ENABLED=1 go test -race -short -timeout 30m ./...
+CGO_ENABLED=1 sh tools/gotest.sh -race -short -timeout 30m

@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 echo "== packages"
-go test -timeout 9m ./...
+sh tools/gotest.sh -timeout 9m
 
 echo "== real clients"
 sh tools/clients/run.sh
