@@ -15,7 +15,7 @@ func TestBlockDevice(t *testing.T) {
 		t.Skip("SLUICE_TEST_BLOCKDEV names no scratch block device")
 	}
 	a := newTestArena(t, 8<<20)
-	for _, mode := range []Mode{ModeAuto, ModePread} {
+	for _, mode := range []Mode{ModeAuto, ModePread, ModePolled} {
 		dev, err := Open(path, a, Options{Mode: mode, CPU: -1})
 		if err != nil {
 			t.Fatal(err)

@@ -159,7 +159,7 @@ type Device interface {
 
 // Stats counts a device's work since it was opened.
 type Stats struct {
-	Backend              string // "io_uring", "pread" or "fault"
+	Backend              string // "io_uring", "polled", "pread" or "fault"
 	Direct               bool   // O_DIRECT is in force
 	Registered           bool   // the arena is registered with the ring
 	Reads, Writes, Syncs uint64 // operations completed

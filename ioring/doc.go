@@ -3,13 +3,13 @@
 // A Device is a flat, byte-addressed, block-aligned space: a file or a block
 // device. Three implementations pass one conformance suite: the io_uring ring
 // (one worker loop per drive: pinned to a CPU where there is one for it, else
-// waiting in Go's poller like any connection), the bounded pread/pwrite fallback for
+// waiting in Go's poller like any connection, or, if asked to, polling the drive), the bounded pread/pwrite fallback for
 // kernels that refuse io_uring, and the faulty in-memory device of
 // ioring/faultio. Memory comes from an Arena: mmap'd, aligned and bounded; its
 // first 4 MiB are registered with the rings where the memlock limit allows it,
 // the rest is mapped on demand and given back when idle.
 //
-// With a pinned loop, a single read of a drive that has nothing else in flight is a
+// With a pinned or polling loop, a single read of a drive that has nothing else in flight is a
 // pread(2) on a goroutine of its own, for there the ring's changes of thread cost more
 // than batching saves.
 //

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,10 @@ const (
 	ModeAuto  Mode = "auto"     // the ring where the kernel allows it, else pread
 	ModeRing  Mode = "io_uring" // the ring, or an error
 	ModePread Mode = "pread"    // the fallback
+
+	// ModePolled is the ring, with completions polled where the drive can be: NVMe with
+	// queues for that. Each such drive's loop takes a CPU while the drive works.
+	ModePolled Mode = "polled"
 )
 
 // Depth of the queue: operations in flight per drive.
@@ -38,6 +43,8 @@ type Options struct {
 	// OpenFile opens the file, as open(2) does; nil: open(2). A process that has
 	// given up its privileges hands out here what it opened before.
 	OpenFile func(path string, flags int, perm uint32) (fd int, err error)
+
+	pollMost int // bytes of a transfer that ModePolled polls
 }
 
 // Open opens (or creates) the file, or opens the block device, at path with
@@ -59,7 +66,7 @@ func Open(path string, arena *Arena, opts Options) (Device, error) {
 		return nil, fmt.Errorf("%w: no arena", ErrInvalid)
 	case opts.Depth < 1 || opts.Depth > MaxDepth:
 		return nil, fmt.Errorf("%w: depth %d is not in 1…%d", ErrInvalid, opts.Depth, MaxDepth)
-	case opts.Mode != ModeAuto && opts.Mode != ModeRing && opts.Mode != ModePread:
+	case !slices.Contains([]Mode{ModeAuto, ModeRing, ModePread, ModePolled}, opts.Mode):
 		return nil, fmt.Errorf("%w: mode %q", ErrInvalid, opts.Mode)
 	}
 	if opts.OpenFile == nil {
@@ -71,6 +78,12 @@ func Open(path string, arena *Arena, opts Options) (Device, error) {
 	}
 	if opts.Mode == ModePread {
 		return newPread(f, opts.Depth), nil
+	}
+	if opts.Mode == ModePolled {
+		if opts.pollMost, err = f.pollable(); err != nil {
+			opts.Logger.Warn("completions cannot be polled: the drive interrupts", "path", path, "err", err)
+			opts.Mode = ModeAuto
+		}
 	}
 	r, err := newRing(f, arena, opts)
 	if err == nil {

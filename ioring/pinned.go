@@ -41,14 +41,20 @@ func (r *ring) run(arena *Arena, opts Options, started chan<- error) {
 	close(r.stopped)
 }
 
-func (r *ring) setUpPinned(arena *Arena, opts Options) error {
-	if opts.CPU >= 0 {
-		var set unix.CPUSet
-		set.Set(opts.CPU)
-		if err := unix.SchedSetaffinity(0, &set); err != nil {
-			r.log.Warn("cannot pin the drive's loop", "path", r.path, "cpu", opts.CPU, "err", err)
-		}
+// pinTo pins the calling thread to a CPU; -1: to none.
+func (r *ring) pinTo(cpu int) {
+	if cpu < 0 {
+		return
 	}
+	var set unix.CPUSet
+	set.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		r.log.Warn("cannot pin the drive's loop", "path", r.path, "cpu", cpu, "err", err)
+	}
+}
+
+func (r *ring) setUpPinned(arena *Arena, opts Options) error {
+	r.pinTo(opts.CPU)
 	if err := r.setUp(arena, opts); err != nil {
 		return err
 	}

@@ -80,12 +80,13 @@ func (r *ring) alone(op *Op) bool {
 		r.count.inFlight.Add(-1) // enqueue tells why
 		return false
 	}
-	go r.readAlone(op)
+	go r.runAlone(op, r.readAt)
 	return true
 }
 
-func (r *ring) readAlone(op *Op) {
-	err := r.transfer(op, r.readAt)
+// runAlone runs a transfer past the ring.
+func (r *ring) runAlone(op *Op, call func(fd int, p []byte, off int64) (int, error)) {
+	err := r.transfer(op, call)
 	r.count.inFlight.Add(-1)
 	r.finishOp(op, err)
 	<-r.tokens
@@ -98,12 +99,20 @@ func (r *ring) wake() {
 		return
 	}
 	r.sleeping = false
-	if r.shared != nil {
-		r.shared.call()
+	if r.work != nil {
+		r.call()
 		return
 	}
 	if err := r.signal(); err != nil {
 		r.log.Error("cannot wake the drive's loop", "path", r.path, "err", err)
+	}
+}
+
+// call has a shared or a polled loop look at the queue.
+func (r *ring) call() {
+	select {
+	case r.work <- struct{}{}:
+	default:
 	}
 }
 

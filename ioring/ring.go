@@ -22,8 +22,9 @@ import (
 // A token is held from Submit until completion and there are Depth of them, so
 // neither the submission nor the completion queue can overflow.
 //
-// There are two loops: one with a thread of its own on a CPU of its own (pinned.go),
-// and one that waits for completions together with all the sockets (shared.go).
+// There are three loops: one with a thread of its own on a CPU of its own (pinned.go),
+// one that waits for completions together with all the sockets (shared.go), and one that
+// polls the drive for them (polled.go).
 type ring struct {
 	*file
 	tokens chan struct{}                                  // capacity depth
@@ -34,8 +35,13 @@ type ring struct {
 	queue    []*Op
 	sleeping bool // nobody is going to look at the queue: the loop is to be woken
 	closed   bool
-	wakeFD   int         // an eventfd
+	wakeFD   int         // an eventfd; a polled loop has none
 	shared   *sharedLoop // nil: the loop has its own thread
+	polled   *polledLoop // nil: the drive interrupts
+
+	// work tells a shared or a polled loop that there is something in the queue, or, the
+	// latter, that a sync has ended. Capacity 1.
+	work chan struct{}
 
 	fixed   int // entries of the registered buffer table, fixed at start
 	stopped chan struct{}
@@ -77,9 +83,12 @@ const (
 // setupFlags in order of preference. DEFER_TASKRUN (6.1) runs completions
 // inside our own enter, COOP_TASKRUN (5.19) spares interrupts for them; where any
 // thread may enter, and none waits inside, neither will do.
-func setupFlags(shared bool) []uint32 {
-	if shared {
+func (r *ring) setupFlags() []uint32 {
+	switch {
+	case r.shared != nil:
 		return []uint32{0}
+	case r.polled != nil:
+		return []uint32{giouring.SetupIOPoll | giouring.SetupSingleIssuer, giouring.SetupIOPoll}
 	}
 	return []uint32{
 		giouring.SetupSingleIssuer | giouring.SetupDeferTaskrun | giouring.SetupCoopTaskrun,
@@ -92,7 +101,10 @@ func setupFlags(shared bool) []uint32 {
 // newRing starts the loop on f. On an error f stays open.
 func newRing(f *file, arena *Arena, opts Options) (*ring, error) {
 	r := &ring{file: f, tokens: make(chan struct{}, opts.Depth), stopped: make(chan struct{}), wakeFD: -1}
-	if opts.CPU < 0 {
+	switch {
+	case opts.Mode == ModePolled:
+		return r, r.poll(arena, opts)
+	case opts.CPU < 0:
 		err := r.share(arena, opts)
 		if !errors.Is(err, os.ErrNoDeadline) {
 			return r, err
@@ -108,7 +120,7 @@ func (r *ring) setUp(arena *Arena, opts Options) error {
 	l := &r.loop
 	// Two more than the transfers: the eventfd's read and the fdatasync.
 	entries := uint32(1) << bits.Len32(uint32(opts.Depth+2-1))
-	u, err := createRing(entries, setupFlags(r.shared != nil))
+	u, err := createRing(entries, r.setupFlags())
 	if err != nil {
 		return err
 	}
@@ -247,6 +259,10 @@ func (r *ring) begin(op *Op) {
 		r.end(op, err)
 		return
 	}
+	if r.polled != nil && op.Len() > r.polled.most {
+		r.transferAside(op)
+		return
+	}
 	n := l.free[len(l.free)-1]
 	l.free = l.free[:len(l.free)-1]
 	l.slots[n] = slot{op: op}
@@ -293,6 +309,10 @@ func (r *ring) beginSync() {
 
 func (r *ring) issueSync() {
 	r.count.flushes.Add(1)
+	if r.polled != nil {
+		r.syncAside()
+		return
+	}
 	e := r.sqe()
 	e.PrepareFsync(r.fd, giouring.FsyncDatasync)
 	e.UserData = syncTag
@@ -337,6 +357,11 @@ func (r *ring) completeTransfer(n uint32, res int32) {
 	case r.again(unix.Errno(-res)) && s.tries < maxTries:
 		s.tries++
 		whole = false
+	case r.polled != nil && res == -int32(unix.EOPNOTSUPP):
+		op := s.op
+		r.free(n)
+		r.refused(op)
+		return
 	default:
 		verb := "read"
 		if s.op.Code == OpWrite {
@@ -349,9 +374,14 @@ func (r *ring) completeTransfer(n uint32, res int32) {
 		return
 	}
 	op := s.op
-	*s = slot{}
-	r.loop.free = append(r.loop.free, n)
+	r.free(n)
 	r.end(op, err)
+}
+
+// free gives slot n back.
+func (r *ring) free(n uint32) {
+	r.loop.slots[n] = slot{}
+	r.loop.free = append(r.loop.free, n)
 }
 
 func (r *ring) completeSync(res int32) {
@@ -386,7 +416,11 @@ func (r *ring) end(op *Op, err error) {
 
 // Stats implements Device.
 func (r *ring) Stats() Stats {
-	s := r.stats("io_uring")
+	backend := string(ModeRing)
+	if r.polled != nil {
+		backend = string(ModePolled)
+	}
+	s := r.stats(backend)
 	s.Registered = r.fixed > 0
 	return s
 }

@@ -33,22 +33,22 @@ import (
 
 // sharedLoop is what only a shared loop has.
 type sharedLoop struct {
-	turn  sync.Mutex    // held to use ring.loop
-	work  chan struct{} // capacity 1: there is something in the queue
-	event *os.File      // ring.wakeFD
-	alone *atomic.Bool  // any thread submits
+	turn  sync.Mutex   // held to use ring.loop
+	event *os.File     // ring.wakeFD
+	alone *atomic.Bool // any thread submits
 }
 
 // share starts the loop. The error is os.ErrNoDeadline where Go cannot poll.
 func (r *ring) share(arena *Arena, opts Options) error {
-	r.shared = &sharedLoop{work: make(chan struct{}, 1), alone: opts.Alone}
+	r.shared = &sharedLoop{alone: opts.Alone}
+	r.work = make(chan struct{}, 1)
 	if r.shared.alone == nil {
 		r.shared.alone = new(atomic.Bool)
 	}
 	raw, err := r.setUpShared(arena, opts)
 	if err != nil {
 		r.tearDown()
-		r.shared, r.loop = nil, loopState{}
+		r.shared, r.work, r.loop = nil, nil, loopState{}
 		return err
 	}
 	r.sleeping = true
@@ -83,7 +83,7 @@ func (r *ring) setUpShared(arena *Arena, opts Options) (syscall.RawConn, error) 
 func (r *ring) submitting() {
 	for locked := false; ; {
 		select {
-		case <-r.shared.work:
+		case <-r.work:
 		case <-r.stopped:
 			return
 		}
@@ -148,7 +148,7 @@ func (r *ring) takeTurn(submitter bool) (end bool) {
 		left := len(r.queue) > 0 || !mine
 		r.sleeping = !left
 		if left && !submitter {
-			r.shared.call()
+			r.call()
 		}
 		end := r.closed && !left && l.used == 0
 		r.mu.Unlock()
@@ -170,15 +170,7 @@ func (r *ring) onlySyncs() bool {
 	return true
 }
 
-// call wakes submitting.
-func (s *sharedLoop) call() {
-	select {
-	case s.work <- struct{}{}:
-	default:
-	}
-}
-
-// takeQueue prepares what is in the queue. Holds turn.
+// takeQueue prepares what is in the queue. A shared loop holds turn.
 func (r *ring) takeQueue() {
 	l := &r.loop
 	r.mu.Lock()

@@ -29,7 +29,7 @@ type Drive struct {
 	Total      int64     `json:"total_bytes"`
 	Used       int64     `json:"used_bytes"`
 	Free       int64     `json:"free_bytes"`
-	Backend    string    `json:"backend"` // "io_uring" or "pread"
+	Backend    string    `json:"backend"` // "io_uring", "polled" or "pread"
 	Direct     bool      `json:"direct"`  // O_DIRECT in force
 	Registered bool      `json:"registered_buffers"`
 

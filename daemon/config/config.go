@@ -49,7 +49,7 @@ type Config struct {
 	AdminGroup string // group that may use the admin socket, too; "": none
 
 	Region    string
-	IO        string // auto, io_uring, pread
+	IO        string // auto, io_uring, polled, pread
 	Depth     int    // operations in flight per drive
 	PinCPUs   bool
 	Buffers   int64 // bytes of I/O buffers
@@ -129,7 +129,7 @@ func (c *Config) Flags() *pflag.FlagSet {
 	fs.StringVar(&c.User, "user", c.User, "`NAME[:GROUP]` to run as, once what needs root has been opened")
 	fs.StringVar(&c.AdminGroup, "admin-group", c.AdminGroup, "`GROUP` whose members may administer, besides root and the daemon's user")
 	fs.StringVar(&c.Region, "region", c.Region, "region that clients sign for")
-	fs.StringVar(&c.IO, "io", c.IO, "drive I/O: auto, io_uring or pread")
+	fs.StringVar(&c.IO, "io", c.IO, "drive I/O: auto, io_uring, polled (NVMe with poll queues; a CPU per busy drive) or pread")
 	fs.IntVar(&c.Depth, "queue-depth", c.Depth, "operations in flight per drive (1-4096)")
 	fs.BoolVar(&c.PinCPUs, "pin-cpus", c.PinCPUs, "pin each drive's loop to a CPU where there are enough of them")
 	fs.Var((*size)(&c.Buffers), "buffer-memory", "memory for I/O buffers")
@@ -207,8 +207,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("no drive given: --drive PATH names a directory or block device to store objects on")
 	case !oneOf(c.TLS, TLSAuto, TLSRequired, TLSOff):
 		return fmt.Errorf("tls: %q is not auto, required or off", c.TLS)
-	case !oneOf(c.IO, "auto", "io_uring", "pread"):
-		return fmt.Errorf("io: %q is not auto, io_uring or pread", c.IO)
+	case !oneOf(c.IO, "auto", "io_uring", "polled", "pread"):
+		return fmt.Errorf("io: %q is not auto, io_uring, polled or pread", c.IO)
 	case !oneOf(c.LogLevel, "debug", "info", "warn", "error"):
 		return fmt.Errorf("log-level: %q is not debug, info, warn or error", c.LogLevel)
 	case !oneOf(c.LogFormat, "text", "json"):

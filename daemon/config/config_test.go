@@ -93,7 +93,7 @@ func TestRefusals(t *testing.T) {
 		"metadata twice":   {args: []string{"--drive", "/a", "--metadata-dir", "/m,/m"}, want: "metadata-dir: /m is given twice"},
 		"metadata, drive":  {args: []string{"--drive", "/a", "--metadata-dir", "/a"}, want: "given twice"},
 		"tls":              {args: []string{"--drive", "/a", "--tls", "maybe"}, want: "auto, required or off"},
-		"io":               {args: []string{"--drive", "/a", "--io", "mmap"}, want: "io_uring or pread"},
+		"io":               {args: []string{"--drive", "/a", "--io", "mmap"}, want: "polled or pread"},
 		"depth":            {args: []string{"--drive", "/a", "--queue-depth", "0"}, want: "1-4096"},
 		"buffers":          {args: []string{"--drive", "/a", "--buffer-memory", "1MiB"}, want: "16 MiB"},
 		"read cache":       {args: []string{"--drive", "/a", "--read-cache", "2TiB"}, want: "above 1 TiB"},
