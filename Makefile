@@ -9,7 +9,7 @@ export CGO_ENABLED ?= 0
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -checklinkname=0 -X main.version=$(VERSION)
 
-.PHONY: build run test check bench fmt clean soak fuzz clients conformance crash vuln tlsscan abuse torture microbench microbench-compare
+.PHONY: build run test check bench fmt clean soak fuzz clients conformance crash vuln tlsscan abuse vm torture microbench microbench-compare
 
 build: ## bin/sluiced and bin/ctl
 	go build -trimpath -ldflags "$(LDFLAGS)" -o bin/sluiced ./daemon
@@ -59,6 +59,9 @@ tlsscan: build ## sslscan against a daemon; fails on anything weak
 
 abuse: build ## good clients under 20,000 idle and 200 stalled connections and a flood
 	go run ./bench abuse -max-ratio 2
+
+vm: ## polled NVMe, SMART, and drives that break below a daemon, in a virtual machine
+	@sh tools/vm/run.sh -rounds $(or $(ROUNDS),10)
 
 vuln: ## known vulnerabilities in dependencies (needs the vulnerability database)
 	go tool -modfile=tools/tools.mod govulncheck ./...

@@ -184,13 +184,17 @@ func FuzzMountSource(f *testing.F) {
 	})
 }
 
-// TestHere asks this machine, whatever it is made of.
+// TestHere asks this machine, whatever it is made of. With SLUICE_TEST_NVME, temporary
+// files are on an NVMe drive, which must answer.
 func TestHere(t *testing.T) {
 	dir := t.TempDir()
 	in, err := linux().read(dir)
 	t.Logf("%s: %+v, %v", dir, in, err)
 	if err == nil && in.Device == "" {
 		t.Error("no device and no error")
+	}
+	if os.Getenv("SLUICE_TEST_NVME") != "" && (err != nil || in.Temperature == nil || in.Wear == nil || in.PowerOnHours == nil || in.Model == "") {
+		t.Errorf("an NVMe drive says %+v, %v", in, err)
 	}
 	if _, err := linux().read(filepath.Join(dir, "absent")); err == nil {
 		t.Error("no error for an absent path")

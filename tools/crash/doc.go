@@ -16,6 +16,9 @@
 // over further kills; then drives are replaced or brought back, and everything must
 // become whole again, now and then over a kill while it heals.
 //
+// With -mapper PROGRAM, drives break under load instead, below their file systems: they
+// fail, lie, answer now and then or never. No request may fail for that.
+//
 // Invariants that a run checks:
 //
 //   - A key holds the last write that was acknowledged or observed by a reader,
@@ -44,5 +47,5 @@
 // Reading order: main.go, run.go (the rounds), node.go (the process), client.go
 // (signed requests), content.go (bodies), model.go (what may be read), load.go,
 // read.go, list.go and multipart.go (what workers do), verify.go (what is checked
-// after a crash), faults.go (what happens to drives).
+// after a crash), faults.go and mapper.go (what happens to drives).
 package main

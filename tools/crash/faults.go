@@ -29,7 +29,9 @@ const (
 	faults
 )
 
-func (f fault) String() string { return [...]string{"removed", "truncated", "flipped", "away"}[f] }
+func (f fault) String() string {
+	return [...]string{"removed", "truncated", "flipped", "away", faults: "error", "error-writes", "corrupt-reads", "flaky", "hang"}[f]
+}
 
 // injury is a drive with a fault.
 type injury struct {
@@ -43,12 +45,10 @@ func (i *injury) hidden() string { return i.path + ".away" }
 // injure does something to at most as many drives as the cluster can do without. The
 // daemon does not run.
 func (t *tester) injure() error {
-	if t.o.parity < 1 || len(t.injured) > 0 || t.rng.IntN(3) == 0 {
+	if t.o.mapper != "" || t.o.parity < 1 || len(t.injured) > 0 || t.rng.IntN(3) == 0 {
 		return nil
 	}
-	paths := slices.Clone(t.node.drives)
-	t.rng.Shuffle(len(paths), func(i, j int) { paths[i], paths[j] = paths[j], paths[i] })
-	for _, path := range paths[:1+t.rng.IntN(t.o.parity)] {
+	for _, path := range t.anyDrives() {
 		in := injury{path, fault(t.rng.IntN(int(faults)))}
 		if in.fault == faultTruncate && !t.o.truncate {
 			in.fault = faultGone
@@ -61,6 +61,13 @@ func (t *tester) injure() error {
 	}
 	t.o.printf("round %d: %v", t.round, t.injured)
 	return nil
+}
+
+// anyDrives chooses at least one drive and at most as many as can be done without.
+func (t *tester) anyDrives() []string {
+	paths := slices.Clone(t.node.drives)
+	t.rng.Shuffle(len(paths), func(i, j int) { paths[i], paths[j] = paths[j], paths[i] })
+	return paths[:1+t.rng.IntN(t.o.parity)]
 }
 
 func (t *tester) hurt(in *injury) error {
@@ -105,12 +112,20 @@ func (t *tester) mend(ctx context.Context) error {
 	begin := time.Now()
 	back := 0
 	for _, in := range t.injured {
-		if in.fault == faultAway {
-			if err := t.bringBack(&in); err != nil {
-				return err
-			}
-			back++
+		var err error
+		switch {
+		case in.fault == faultAway:
+			err = t.bringBack(&in)
+		case in.fault >= faults:
+			t.node.kill()
+			err = t.mapper("mend", in.path)
+		default:
+			continue
 		}
+		if err != nil {
+			return err
+		}
+		back++
 	}
 	if back > 0 { // it is found where it was when the daemon starts
 		t.node.kill()
@@ -266,5 +281,9 @@ func (t *tester) checkDeep() error {
 	}
 	t.o.printf("ctl cluster check --deep: clean; drives: %d removed, %d truncated, %d flipped, %d away",
 		t.hurts[faultGone], t.hurts[faultTruncate], t.hurts[faultFlip], t.hurts[faultAway])
+	if t.o.mapper != "" {
+		t.o.printf("broken while the daemon served: %d error, %d error-writes, %d corrupt-reads, %d flaky, %d hang",
+			t.hurts[breakError], t.hurts[breakWrites], t.hurts[breakReads], t.hurts[breakFlaky], t.hurts[breakHang])
+	}
 	return nil
 }

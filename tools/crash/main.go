@@ -26,8 +26,9 @@ type options struct {
 	readyWithin  time.Duration
 	encrypted    bool // the cluster: its metadata and, by default, its objects
 	drives       int
-	parity       int  // of the cluster; -1: automatic, and nothing happens to drives
-	truncate     bool // drives, too
+	parity       int    // of the cluster; -1: automatic, and nothing happens to drives
+	truncate     bool   // drives, too
+	mapper       string // breaks drives below the daemon; "": nothing does
 	printf       func(format string, args ...any)
 }
 
@@ -58,6 +59,7 @@ func main() {
 	flag.IntVar(&o.drives, "drives", o.drives, "drives of the daemon")
 	flag.IntVar(&o.parity, "parity", o.parity, "parity of the cluster: between kills, something happens to at most so many drives (-1: automatic parity, and nothing happens to drives)")
 	flag.BoolVar(&o.truncate, "truncate", o.truncate, "what happens to drives may be that their data files lose their ends")
+	flag.StringVar(&o.mapper, "mapper", o.mapper, "`program` that breaks drives below the daemon while it serves, see mapper.go; nothing else happens to drives then")
 	flag.Parse()
 	if flag.NArg() > 0 || o.rounds < 1 || o.workers < 1 || o.keys < 2 || o.fullEvery < 1 || o.load <= 0 ||
 		o.drives < 1 || o.parity < -1 || o.parity >= o.drives {

@@ -48,7 +48,7 @@ type tester struct {
 	inRestart int // kills during recovery
 
 	injured  []injury // drives, at present
-	hurts    [faults]int
+	hurts    [breakEnd]int
 	replaced int // drives
 }
 
@@ -153,6 +153,7 @@ func (t *tester) load(ctx context.Context, end func() error) error {
 	case <-t.node.gone:
 		errs = append(errs, violate("the daemon ended by itself: %v", t.node.exit))
 	case <-time.After(t.o.load/20 + time.Duration(t.rng.Int64N(int64(t.o.load)))):
+		errs = append(errs, t.breakDrives())
 	}
 	if rss, err := t.node.peakRSS(); err == nil {
 		t.rss, t.peakRSS = rss, max(t.peakRSS, rss)
@@ -161,7 +162,7 @@ func (t *tester) load(ctx context.Context, end func() error) error {
 		}
 	}
 	t.killing.Store(true)
-	errs = append(errs, end())
+	errs = append(errs, t.letGo(), end())
 	t.node.kill() // unless it has ended already
 	wg.Wait()
 	t.client.http.CloseIdleConnections()
