@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicehq/sluice/s3fast/sigv4"
@@ -39,6 +40,10 @@ type client struct {
 	// stopping reports whether the daemon is being ended: then it may refuse
 	// service, and the outcome is called unknown.
 	stopping func() bool
+	// repeats is how often a write is tried again that the daemon could not do, as
+	// every S3 client does: one that loses its second drive while it runs has too few.
+	repeats  int
+	repeated atomic.Int64
 }
 
 func newClient(host, bucket, accessKey, secret string, conns int, stopping func() bool) *client {
@@ -110,6 +115,21 @@ func (cl *client) do(c *call) (*reply, error) {
 
 // open sends c and returns the answer with its body unread.
 func (cl *client) open(c *call) (*http.Response, error) {
+	for tries := 0; ; tries++ {
+		resp, err := cl.once(c)
+		if err != nil || resp.StatusCode != http.StatusServiceUnavailable || tries == cl.repeats ||
+			c.method == http.MethodGet || c.method == http.MethodHead {
+			return resp, err
+		}
+		if err := resp.Body.Close(); err != nil {
+			return nil, fmt.Errorf("%w: %w", errGone, err)
+		}
+		cl.repeated.Add(1)
+		time.Sleep(time.Duration(tries+1) * 100 * time.Millisecond)
+	}
+}
+
+func (cl *client) once(c *call) (*http.Response, error) {
 	req, err := cl.request(c)
 	if err != nil {
 		return nil, err

@@ -282,8 +282,8 @@ func (t *tester) checkDeep() error {
 	t.o.printf("ctl cluster check --deep: clean; drives: %d removed, %d truncated, %d flipped, %d away",
 		t.hurts[faultGone], t.hurts[faultTruncate], t.hurts[faultFlip], t.hurts[faultAway])
 	if t.o.mapper != "" {
-		t.o.printf("broken while the daemon served: %d error, %d error-writes, %d corrupt-reads, %d flaky, %d hang",
-			t.hurts[breakError], t.hurts[breakWrites], t.hurts[breakReads], t.hurts[breakFlaky], t.hurts[breakHang])
+		t.o.printf("broken while the daemon served: %d error, %d error-writes, %d corrupt-reads, %d flaky, %d hang; %d writes were tried again",
+			t.hurts[breakError], t.hurts[breakWrites], t.hurts[breakReads], t.hurts[breakFlaky], t.hurts[breakHang], t.client.repeated.Load())
 	}
 	return nil
 }

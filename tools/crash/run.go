@@ -55,6 +55,9 @@ type tester struct {
 func newTester(o options, n *node) *tester {
 	t := &tester{o: o, node: n, rng: rand.New(rand.NewPCG(o.seed, 0))}
 	t.client = newClient(n.addr, bucket, accessKey, secretKey, 2*o.workers+8, t.killing.Load)
+	if o.mapper != "" {
+		t.client.repeats = 3
+	}
 	for i := range o.workers {
 		t.workers = append(t.workers, newWorker(t, i))
 	}
