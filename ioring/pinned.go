@@ -19,26 +19,29 @@ import (
 // pin starts the loop.
 func (r *ring) pin(arena *Arena, opts Options) error {
 	r.readAt = unix.Pread
-	started := make(chan error)
-	go r.run(arena, opts, started)
-	return <-started
+	return r.launch(func() error { return r.setUpPinned(arena, opts) }, func() {
+		r.serve()
+		r.disarmWake()
+	})
 }
 
-// run is the loop's goroutine. It never unlocks its thread, so that the thread,
+// launch starts a loop's goroutine. It never unlocks its thread, so that the thread,
 // with its CPU mask and its claim to the ring, ends with it.
-func (r *ring) run(arena *Arena, opts Options, started chan<- error) {
-	runtime.LockOSThread()
-	err := r.setUpPinned(arena, opts)
-	if err != nil {
+func (r *ring) launch(setUp func() error, serve func()) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := setUp(); err != nil {
+			r.tearDown()
+			started <- err
+			return
+		}
+		started <- nil
+		serve()
 		r.tearDown()
-		started <- err
-		return
-	}
-	started <- nil
-	r.serve()
-	r.disarmWake()
-	r.tearDown()
-	close(r.stopped)
+		close(r.stopped)
+	}()
+	return <-started
 }
 
 // pinTo pins the calling thread to a CPU; -1: to none.

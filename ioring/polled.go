@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 
@@ -85,25 +84,10 @@ func (r *ring) poll(arena *Arena, opts Options) error {
 	r.readAt = preadPolled
 	r.work = make(chan struct{}, 1)
 	r.polled = &polledLoop{most: opts.pollMost, synced: make(chan int32, 1)}
-	started := make(chan error)
-	go r.runPolled(arena, opts, started)
-	return <-started
-}
-
-// runPolled is the loop's goroutine, which keeps its thread as run does.
-func (r *ring) runPolled(arena *Arena, opts Options, started chan<- error) {
-	runtime.LockOSThread()
-	r.pinTo(opts.CPU)
-	err := r.setUp(arena, opts)
-	if err != nil {
-		r.tearDown()
-		started <- err
-		return
-	}
-	started <- nil
-	r.servePolled()
-	r.tearDown()
-	close(r.stopped)
+	return r.launch(func() error {
+		r.pinTo(opts.CPU)
+		return r.setUp(arena, opts)
+	}, r.servePolled)
 }
 
 // servePolled runs until the device is closed and nothing is in flight.

@@ -17,8 +17,8 @@
 // become whole again, now and then over a kill while it heals.
 //
 // With -mapper PROGRAM, drives break under load instead, below their file systems: they
-// fail, lie, answer now and then or never. No read may fail for
-// that, and no write more than once or twice.
+// fail, lie, answer now and then or never. No read may fail for that, and a write only as
+// often as a client tries again.
 //
 // Invariants that a run checks:
 //
