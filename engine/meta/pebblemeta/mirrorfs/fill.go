@@ -106,9 +106,9 @@ func (f *FS) Join(ctx context.Context, c Copy, promote func(ctx context.Context)
 	r := newReplica(c)
 	l := &fill{f: f, r: r, copied: map[string]struct{}{}, epochs: map[string]int{}}
 	f.mu.Lock()
-	if f.fill != nil {
+	if other := f.fill; other != nil {
 		f.mu.Unlock()
-		return fmt.Errorf("metadata: copy %s is being made", f.fill.r.Dir)
+		return fmt.Errorf("metadata: copy %s is being made", other.r.Dir)
 	}
 	for _, o := range f.replicas() {
 		if o.Dir == c.Dir {
