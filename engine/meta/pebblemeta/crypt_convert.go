@@ -138,6 +138,13 @@ func (c *cryptFS) convert(dir, name string) (did bool, err error) {
 			w = nil
 		}
 	}
+	if w != nil && w.off > 0 {
+		// With several copies, what was written may not be in the one that is read yet.
+		if err := w.inner.Sync(); err != nil {
+			w.broken = err // the next one would not tell
+			return false, err
+		}
+	}
 	src, err := c.FS.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -197,6 +204,9 @@ func (c *cryptFS) exchange(dir, path string, w *cryptWriter, key *storeKey, from
 	err = dst.begin()
 	if err == nil {
 		_, err = io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{from}, make([]byte, copyBuffer))
+	}
+	if err == nil && w != nil && dst.off != w.off {
+		err = io.ErrUnexpectedEOF
 	}
 	if err == nil {
 		err = dst.Sync()

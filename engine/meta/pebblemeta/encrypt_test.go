@@ -1,6 +1,7 @@
 package pebblemeta
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/sluicehq/sluice/engine/meta"
 	"github.com/sluicehq/sluice/engine/meta/metatest"
 	"github.com/sluicehq/sluice/engine/meta/pebblemeta/faultfs"
+	"github.com/sluicehq/sluice/engine/meta/pebblemeta/mirrorfs"
 )
 
 const marker = "planted-marker"
@@ -310,5 +312,53 @@ func TestRecycledLogs(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestEncryptUnwritten: what was written to an open file, but has not reached a copy
+// yet, is in the encrypted one that takes its place.
+func TestEncryptUnwritten(t *testing.T) {
+	disks := newDisks(2)
+	var copies []mirrorfs.Copy
+	for _, d := range disks {
+		copies = append(copies, mirrorfs.Copy{Dir: d.dir, FS: d})
+	}
+	c := newCryptFS(mirrorfs.New(copies, mirrorfs.Options{}), nil)
+	if err := c.MkdirAll("m", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w, err := c.Create("m/000001.log", vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := bytes.Repeat([]byte(marker), 500)
+	_, err = w.Write(bytes.Clone(want[:100]))
+	err = errors.Join(err, w.Sync())
+	if _, e := w.Write(bytes.Clone(want[100:])); err != nil || e != nil {
+		t.Fatal(err, e)
+	}
+	if err := c.encrypt(context.Background(), "m", newStoreKey(&testKey)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte("end")); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Sync(), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range disks {
+		one := newCryptFS(d.mem, newStoreKey(&testKey))
+		if got := readAll(t, one, d.dir+"/000001.log"); !bytes.Equal(got, append(want, "end"...)) {
+			t.Errorf("%s has %d bytes of %d", d.dir, len(got), len(want)+3)
+		}
+		if bytes.Contains(readAll(t, d.mem, d.dir+"/000001.log"), []byte(marker)) {
+			t.Errorf("%s: the file is plain", d.dir)
+		}
+		if err := one.close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := c.close(); err != nil {
+		t.Error(err)
 	}
 }
