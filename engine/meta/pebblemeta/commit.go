@@ -151,6 +151,11 @@ func (s *Store) build(t *tx, first *task, index uint64) *group {
 			g.err = err
 		}
 	}
+	if g.err == nil {
+		// Callers of a dead store do not wait for a slow Apply for ever, and what it
+		// read from their buffers may be something else by now.
+		g.err = s.Err()
+	}
 	batch := t.batch
 	if g.err != nil || batch.Empty() {
 		if err := batch.Close(); g.err == nil {

@@ -369,6 +369,7 @@ func (s *Store) closeNow() error {
 		}
 	}
 	if s.fatal.Load() {
+		<-s.dead // whoever found it fatal says so in a moment
 		return s.deadErr
 	}
 	select {
@@ -380,6 +381,7 @@ func (s *Store) closeNow() error {
 	// A fatal error may park one of Pebble's goroutines while Pebble closes.
 	err, ok := guarded(s, func() error { return protect(s.db.Close) })
 	if !ok {
+		<-s.dead
 		return s.deadErr
 	}
 	return errors.Join(s.Err(), err, s.release())

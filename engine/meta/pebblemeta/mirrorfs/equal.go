@@ -90,7 +90,7 @@ func (f *FS) Equalize(ctx context.Context, choose func(name string, views []vfs.
 			}
 		}
 		for r := range changed {
-			if err := f.orEject(r, func() error { return syncDir(r) }); err != nil {
+			if _, err := orEject(f, r, func() (none, error) { return none{}, syncDir(r) }); err != nil {
 				return err
 			}
 		}
@@ -99,15 +99,15 @@ func (f *FS) Equalize(ctx context.Context, choose func(name string, views []vfs.
 }
 
 // orEject does fn in r; when it fails, r is put out of service, unless it is the last.
-func (f *FS) orEject(r *replica, fn func() error) error {
-	_, err := bounded(f, r, f.opts.Patience*6, func() (none, error) { return none{}, fn() }, nil)
+func orEject[T any](f *FS, r *replica, fn func() (T, error)) (v T, err error) {
+	v, err = bounded(f, r, f.opts.Patience*6, fn, nil)
 	if err == nil {
-		return nil
+		return v, nil
 	}
 	if e := f.eject(r, err); e != nil {
-		return errors.Join(e, err)
+		return v, errors.Join(e, err)
 	}
-	return nil
+	return v, nil
 }
 
 // sizes lists what r has. Files under way are removed.
@@ -209,13 +209,9 @@ func (f *FS) spread(name string, best *replica, set []*replica, sizes map[*repli
 		if r == best || r.gone() || classOf(name) == classData && ok && size == sizes[best][name] {
 			continue
 		}
-		var readErr error
-		err := f.orEject(r, func() error {
-			var err error
-			if err, readErr = moveFile(best, r, name); err != nil {
-				return err
-			}
-			return nil
+		readErr, err := orEject(f, r, func() (error, error) {
+			err, readErr := moveFile(best, r, name)
+			return readErr, err
 		})
 		if err != nil {
 			return false, err

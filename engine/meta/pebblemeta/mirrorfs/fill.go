@@ -366,7 +366,7 @@ func (l *fill) extend(ctx context.Context, p *prefilled, locked bool) error {
 		return nil
 	}
 	src, err := l.open(p.rel)
-	if isAbsent(err) && locked {
+	if locked && (isAbsent(err) || errors.Is(err, errPinned)) {
 		return nil
 	}
 	if err != nil {

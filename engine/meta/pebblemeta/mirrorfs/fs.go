@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -71,8 +72,9 @@ type FS struct {
 	set atomic.Pointer[[]*replica] // in service; reads ask the first one first
 
 	mu      sync.Mutex
-	settled sync.Cond  // of mu: pending fell to 0
+	settled sync.Cond  // of mu: pending or healers fell to 0
 	pending int        // copies that Eject is being called for
+	healers int        // goroutines that replace files
 	dead    error      // Eject failed
 	leaving sync.Mutex // held while Eject is called
 	writers map[*writer]struct{}
@@ -82,9 +84,8 @@ type FS struct {
 	fill    *fill                            // the copy that is being made
 	locks   []string                         // names of the locks that are held
 
-	checking   sync.Mutex // held while Distrust examines a file
-	healing    sync.Mutex // held while a file is replaced
-	background sync.WaitGroup
+	checking sync.Mutex // held while Distrust examines a file
+	healing  sync.Mutex // held while a file is replaced
 
 	ejected  atomic.Uint64
 	switched atomic.Uint64
@@ -100,8 +101,9 @@ type replica struct {
 	probes probes
 	noWait atomic.Bool // see Copy.NoWait; false once the kernel refused it
 
-	mu    sync.Mutex
-	locks []interface{ Close() error }
+	mu       sync.Mutex
+	locks    []io.Closer
+	unlocked bool // no lock is kept any more: nobody uses the copy
 }
 
 func newReplica(c Copy) *replica {
@@ -148,7 +150,7 @@ func New(copies []Copy, opts Options) *FS {
 
 // Close is to be called when no file is open any more.
 func (f *FS) Close() error {
-	f.background.Wait()
+	f.Settle()
 	if f.null == nil {
 		return nil
 	}
@@ -246,6 +248,21 @@ func (f *FS) callEject(dir string, cause error) error {
 	return f.opts.Eject(context.Background(), dir, cause)
 }
 
+// errUnlocked: a lock came when the copy had been given up.
+var errUnlocked = errors.New("the copy is given up")
+
+// keep has l closed by unlock. After unlock it closes it at once: errUnlocked.
+func (r *replica) keep(l io.Closer) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.unlocked {
+		return errors.Join(errUnlocked, l.Close())
+	}
+	r.locks = append(r.locks, l)
+	return nil
+}
+
+// unlock ends the use of the copy. It is locked no more after that.
 func (r *replica) unlock() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -253,8 +270,15 @@ func (r *replica) unlock() error {
 	for _, l := range r.locks {
 		err = errors.Join(err, l.Close())
 	}
-	r.locks = nil
+	r.locks, r.unlocked = nil, true
 	return err
+}
+
+// released tells whether unlock was called.
+func (r *replica) released() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unlocked
 }
 
 // outcome is what one copy answered.
@@ -333,10 +357,12 @@ func each[T any](f *FS, fn func(r *replica) (T, error), late func(T)) (map[*repl
 			v, err := fn(r)
 			mu.Lock()
 			defer mu.Unlock()
-			if given && err == nil && late != nil {
-				late(v)
-			} else if err == nil {
+			switch {
+			case err != nil:
+			case !given:
 				out[r] = v
+			case late != nil: // out is the caller's
+				late(v)
 			}
 			w.answers <- outcome{r, err}
 		}()

@@ -108,7 +108,13 @@ func (f *FS) Written(name string) bool {
 }
 
 // Settle waits until files that were found damaged are replaced, or cannot be.
-func (f *FS) Settle() { f.background.Wait() }
+func (f *FS) Settle() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.healers > 0 {
+		f.settled.Wait()
+	}
+}
 
 // believe forgets what was held against the file. mu is held.
 func (f *FS) believe(rel string) {
@@ -131,7 +137,24 @@ func (f *FS) distrust(rel string, c *replica, cause error) {
 	f.bad[rel][c] = none{}
 	f.odd.Add(1)
 	f.opts.Logger.Warn("metadata: a copy's file is damaged", "file", c.path(rel), "err", cause)
-	f.background.Go(func() { f.heal(rel) })
+	f.healers++
+	go func() {
+		f.heal(rel)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.healers--
+		f.settled.Broadcast()
+	}()
+}
+
+// forget believes a file that is in no copy any more: it may have been found damaged,
+// for it was not there, after Remove.
+func (f *FS) forget(rel string) {
+	if _, err := f.Stat(f.join(rel)); isAbsent(err) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.believe(rel)
+	}
 }
 
 // Distrust is called when name did not verify. It examines the copies' files, has
@@ -164,6 +187,7 @@ func (f *FS) Distrust(name string, cause error) bool {
 	if len(damaged) == len(set) {
 		// Each may have other places that are whole: they are tried in turn.
 		f.turn(rel, cause)
+		f.forget(rel)
 	}
 	return true
 }
@@ -220,6 +244,7 @@ func (f *FS) heal(rel string) {
 		}
 		return
 	}
+	f.forget(rel)
 }
 
 // replace puts source's file in the place of target's.
@@ -261,10 +286,12 @@ func (f *FS) replace(rel string, source, target *replica) {
 		return
 	}
 	f.mu.Lock()
-	delete(f.bad[rel], target)
-	f.odd.Add(-1)
-	if len(f.bad[rel]) == 0 {
-		delete(f.bad, rel)
+	if _, ok := f.bad[rel][target]; ok { // not yet believed, as it is by Distrust and by Remove
+		delete(f.bad[rel], target)
+		f.odd.Add(-1)
+		if len(f.bad[rel]) == 0 {
+			delete(f.bad, rel)
+		}
 	}
 	all := f.readers[rel]
 	for r := range all {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -264,43 +263,5 @@ func TestAlike(t *testing.T) {
 	}
 	if err := f.Rename("c0/no", "c0/x"); !isAbsent(err) || len(*gone) != 0 {
 		t.Errorf("%v, gone %v", err, *gone)
-	}
-}
-
-// TestJoinsAtOnce: of copies made at the same time one is made, and who is refused is
-// told which.
-func TestJoinsAtOnce(t *testing.T) {
-	f, _, _ := setup(t, 1, Options{})
-	if err := create(t, f, "c0/x1").Close(); err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	var made, refused atomic.Int64
-	for _, dir := range []string{"d0", "d1"} {
-		wg.Go(func() {
-			mem := vfs.NewMem()
-			if err := mem.MkdirAll(dir, 0o755); err != nil {
-				t.Error(err)
-				return
-			}
-			for range 200 {
-				err := f.Join(t.Context(), Copy{Dir: dir, FS: mem}, nil)
-				if err == nil {
-					made.Add(1)
-					err = f.RemoveCopy(dir)
-				} else if strings.HasSuffix(err.Error(), "is being made") {
-					refused.Add(1)
-					err = nil
-				}
-				if err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if made.Load() == 0 || made.Load()+refused.Load() != 400 {
-		t.Errorf("%d made, %d refused", made.Load(), refused.Load())
 	}
 }

@@ -61,21 +61,24 @@ func (f *FS) Rename(oldname, newname string) error {
 	}
 	f.pin(from)
 	f.pin(to)
+	f.ns.RLock() // till all is noted: a copy that joins goes by the writers' names
+	defer f.ns.RUnlock()
 	defer f.touched(from)
 	defer f.touched(to)
-	err := f.onNames(func(r *replica) error { return r.FS.Rename(r.path(from), r.path(to)) })
+	_, err := each(f, func(r *replica) (none, error) { return none{}, r.FS.Rename(r.path(from), r.path(to)) }, nil)
+	if err != nil {
+		return err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err == nil {
-		f.believe(from)
-		f.believe(to)
-		for w := range f.writers {
-			if w.rel == from {
-				w.rel = to
-			}
+	f.believe(from)
+	f.believe(to)
+	for w := range f.writers {
+		if w.rel == from {
+			w.rel = to
 		}
 	}
-	return err
+	return nil
 }
 
 // Link implements vfs.FS.
@@ -95,12 +98,9 @@ func (f *FS) Remove(name string) error {
 		return f.FS.Remove(name)
 	}
 	f.pin(rel)
-	defer f.touched(rel)
-	f.mu.Lock()
-	f.believe(rel)
-	f.mu.Unlock()
 	f.ns.RLock()
 	defer f.ns.RUnlock()
+	defer f.touched(rel)
 	absent, err := each(f, func(r *replica) (error, error) {
 		err := r.FS.Remove(r.path(rel))
 		if isAbsent(err) {
@@ -111,6 +111,9 @@ func (f *FS) Remove(name string) error {
 	if err != nil {
 		return err
 	}
+	f.mu.Lock()
+	f.believe(rel) // now that nobody can find it damaged any more; see forget
+	f.mu.Unlock()
 	for _, missing := range absent {
 		if missing == nil {
 			return nil
@@ -195,9 +198,7 @@ func (f *FS) Lock(name string) (io.Closer, error) {
 			err = res.err
 			continue
 		}
-		r.mu.Lock()
-		r.locks = append(r.locks, res.lock)
-		r.mu.Unlock()
+		_ = r.keep(res.lock) // where it was put out of service meanwhile, it needs none
 	}
 	for _, r := range f.replicas() {
 		if others := f.others(r); err == nil && len(others) > 0 {

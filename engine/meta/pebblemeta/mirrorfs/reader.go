@@ -168,6 +168,7 @@ func (f *FS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 // openFile is Open. ns is held.
 func (f *FS) openFile(rel string, opts []vfs.OpenOption) (vfs.File, error) {
 	r := &reader{fs: f, rel: rel, opts: opts, handles: map[*replica]*handle{}}
+	f.register(r)
 	var mu sync.Mutex
 	failed := map[*replica]error{}
 	_, err := firstOf(f, f.order(rel), func(c *replica) (none, error) {
@@ -182,20 +183,27 @@ func (f *FS) openFile(rel string, opts []vfs.OpenOption) (vfs.File, error) {
 		return none{}, err
 	})
 	if err != nil {
-		return nil, errors.Join(err, r.shut())
+		return nil, errors.Join(err, r.Close())
 	}
 	mu.Lock()
 	defer mu.Unlock()
 	for c, err := range failed { // another copy has it
-		f.distrust(rel, c, err)
+		if !errors.Is(err, errPinned) {
+			f.distrust(rel, c, err)
+		}
 	}
+	return r, nil
+}
+
+// register has pin know of r: before it opens anything, for a name may become another
+// file's between one copy's and the next.
+func (f *FS) register(r *reader) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.readers[rel] == nil {
-		f.readers[rel] = map[*reader]struct{}{}
+	if f.readers[r.rel] == nil {
+		f.readers[r.rel] = map[*reader]struct{}{}
 	}
-	f.readers[rel][r] = none{}
-	return r, nil
+	f.readers[r.rel][r] = none{}
 }
 
 // open opens the file in c, or returns it as it is open already. release it.

@@ -52,9 +52,9 @@ func (l *fill) wipe() error {
 		if err != nil {
 			return err
 		}
-		r.mu.Lock()
-		r.locks = append(r.locks, c)
-		r.mu.Unlock()
+		if err := r.keep(c); err != nil {
+			return err
+		}
 	}
 	if err := r.FS.Remove(r.path("COPY")); err != nil && !isAbsent(err) {
 		return err
@@ -65,6 +65,9 @@ func (l *fill) wipe() error {
 	for _, name := range files {
 		if name == "LOCK" || name == "COPY" {
 			continue
+		}
+		if r.released() { // whoever waited is gone, and the next attempt may be under way
+			return errUnlocked
 		}
 		if err := r.FS.Remove(r.path(name)); err != nil && !isAbsent(err) {
 			return err

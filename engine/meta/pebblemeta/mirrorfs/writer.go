@@ -19,7 +19,7 @@ const (
 // writer is a file open for writing at its end.
 type writer struct {
 	fs  *FS
-	rel string // guarded by fs.mu
+	rel string // guarded by fs.mu; it stays while fs.ns is held for writing
 
 	mu     sync.Mutex // one operation at a time
 	legs   []*leg
