@@ -50,13 +50,15 @@ func openClusters(ctx context.Context, docs *engine.Docs, region string, encrypt
 func (c *clusters) view() *s3fast.Cluster { return c.s3.Load() }
 
 func (c *clusters) publish(rec *api.Cluster) {
+	if rec != nil {
+		rec.Region = c.region // before anybody reads it
+	}
 	c.current.Store(rec)
 	c.useParity(rec)
 	if rec == nil {
 		c.s3.Store(nil)
 		return
 	}
-	rec.Region = c.region
 	c.s3.Store(&s3fast.Cluster{Name: rec.Name, Domains: rec.Domains, Encrypted: rec.Encrypted,
 		StandardBuckets: s3fast.Performance(rec.Standard), PerformanceBuckets: s3fast.Performance(rec.Performance)})
 }

@@ -93,6 +93,7 @@ func (d *daemon) newDrive(ctx context.Context, loc location) (b bay, err error) 
 	if err := d.saveDrive(ctx, b); err != nil {
 		return b, errors.Join(err, b.drive.Close())
 	}
+	d.roster.put(b)
 	if err := d.engine.AttachDrive(ctx, b.drive); err != nil {
 		b.doc.State, b.doc.Reason = docRemoved, "it could not be taken into service"
 		return b, errors.Join(err, b.drive.Close(), d.saveDrive(ctx, b))

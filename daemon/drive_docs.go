@@ -90,7 +90,7 @@ func (d *daemon) saveDrive(ctx context.Context, b bay) error {
 		return err
 	}
 	if b.doc.member() {
-		d.roster.put(b)
+		d.roster.record(b)
 	} else {
 		d.roster.drop(b.id)
 	}

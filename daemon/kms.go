@@ -46,7 +46,7 @@ type keys struct {
 // openKeys reads the configuration; homes are the directories of the metadata
 // store's copies. It asks no backend.
 func openKeys(stateDir string, homes []string, log *slog.Logger) (*keys, error) {
-	k := &keys{stateDir: stateDir, files: &keyFiles{stateDir: stateDir, homes: homes}, log: log, patience: kmsPatience}
+	k := &keys{stateDir: stateDir, files: &keyFiles{stateDir: stateDir, homes: slices.Clone(homes)}, log: log, patience: kmsPatience}
 	var err error
 	if k.cfg, err = loadKMSConfig(stateDir); err != nil {
 		return nil, fmt.Errorf("key management: %w", err)

@@ -166,6 +166,6 @@ func (f *keyFiles) leave(dir string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.homes) > 1 {
-		f.homes = slices.DeleteFunc(f.homes, func(d string) bool { return d == dir })
+		f.homes = slices.DeleteFunc(slices.Clone(f.homes), func(d string) bool { return d == dir })
 	}
 }

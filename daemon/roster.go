@@ -99,6 +99,18 @@ func (r *roster) put(b bay) {
 	r.bays[b.id] = &b
 }
 
+// record has what is recorded of a drive be b.doc, and leaves alone whether it is in
+// service, which may have changed since b was handed out. A new drive is as b is.
+func (r *roster) record(b bay) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if known := r.bays[b.id]; known != nil {
+		known.doc = b.doc
+		return
+	}
+	r.bays[b.id] = &b
+}
+
 // drop forgets a drive.
 func (r *roster) drop(id layout.DriveID) {
 	r.mu.Lock()
