@@ -270,7 +270,6 @@ func (s *spool) try(events []byte, at time.Time, limit int64) error {
 	s.bytes += int64(len(s.buf))
 	s.next = next
 	roll := seg.size >= min(max(limit/16, minSegment), maxSegment)
-	seg.open = !roll
 	s.mu.Unlock()
 	if roll {
 		return s.finish()

@@ -46,29 +46,33 @@ func (t *table[V]) empty(n int) {
 	t.count.Store(0)
 }
 
-// find returns the slot of name, or the empty one where it belongs.
-func (t *table[V]) find(array []slot[V], name string) (s *slot[V], hash uint64) {
+// find returns the slot of name, or, with taken false, the empty one where it belongs:
+// another name may take that at any time.
+func (t *table[V]) find(array []slot[V], name string) (s *slot[V], hash uint64, taken bool) {
 	hash = maphash.String(t.seed, name) | 1
 	for i := hash >> 1; ; i++ { // ends: there are empty slots
 		s = &array[i&uint64(len(array)-1)]
 		h := s.hash.Load()
 		if h == 0 || h == hash && s.name == name {
-			return s, hash
+			return s, hash, h != 0
 		}
 	}
 }
 
 // get returns the value or nil.
 func (t *table[V]) get(name string) *V {
-	s, _ := t.find(*t.array.Load(), name)
+	s, _, taken := t.find(*t.array.Load(), name)
+	if !taken {
+		return nil
+	}
 	return s.value.Load()
 }
 
 // set puts v, or removes name when v is nil.
 func (t *table[V]) set(name string, v *V) {
 	array := *t.array.Load()
-	s, hash := t.find(array, name)
-	if s.hash.Load() == 0 {
+	s, hash, taken := t.find(array, name)
+	if !taken {
 		if v == nil {
 			return
 		}
@@ -103,7 +107,7 @@ func (t *table[V]) renew() {
 	t.taken = 0
 	for i := range old {
 		if v := old[i].value.Load(); v != nil {
-			s, hash := t.find(array, old[i].name)
+			s, hash, _ := t.find(array, old[i].name)
 			s.name = old[i].name
 			s.value.Store(v)
 			s.hash.Store(hash)

@@ -73,3 +73,36 @@ func TestTableChurn(t *testing.T) {
 		t.Fatalf("%d slots for %d names", n, x.count.Load())
 	}
 }
+
+// TestTableOfOthers: who asks for a name that is not there gets nothing, though another
+// takes the slot meanwhile.
+func TestTableOfOthers(t *testing.T) {
+	for range 200 {
+		var x table[int]
+		x.empty(0)
+		var readers sync.WaitGroup
+		stop := make(chan struct{})
+		for r := range 2 {
+			readers.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					for i := range 64 {
+						if v := x.get(fmt.Sprint("absent", r, i)); v != nil {
+							t.Errorf("found %d", *v)
+							return
+						}
+					}
+				}
+			})
+		}
+		for i := range 40 {
+			x.set(fmt.Sprint(i), &i)
+		}
+		close(stop)
+		readers.Wait()
+	}
+}
