@@ -121,6 +121,9 @@ func (d *Drive) probe() {
 		t.reset()
 		t.add(ioring.OpRead, 0, superSize, superFirst)
 		d.totals.lost.Store(t.run() != nil)
+		if d.totals.streak.Load() == 0 {
+			d.totals.lost.Store(false) // another read succeeded meanwhile
+		}
 		d.release(t)
 		d.totals.probing.Store(false)
 	}()

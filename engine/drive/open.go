@@ -34,7 +34,9 @@ func Open(ctx context.Context, dev ioring.Device, opts Options) (*Drive, error) 
 	d := newDrive(dev, opts)
 	super, blank, err := d.load(ctx)
 	if err == nil && blank {
-		super, err = d.format(ctx, opts.Cluster)
+		if super, err = d.format(ctx, opts.Cluster); err == nil {
+			d.assume(&super)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -42,7 +44,6 @@ func Open(ctx context.Context, dev ioring.Device, opts Options) (*Drive, error) 
 	if opts.Cluster != ([16]byte{}) && opts.Cluster != super.cluster {
 		return nil, fmt.Errorf("%w: drive %s belongs to cluster %x, not %x", ErrCluster, super.drive, super.cluster, opts.Cluster)
 	}
-	d.super, d.id, d.cluster, d.unit = super, super.drive, super.cluster, super.unit
 	if err := d.upgrade(ctx); err != nil {
 		return nil, err
 	}
@@ -97,10 +98,17 @@ func (d *Drive) load(ctx context.Context) (s superblock, blank bool, err error) 
 			err = d.checkBlank(ctx)
 		}
 		return s, err == nil, err
-	case v.why != nil:
+	}
+	d.assume(&s) // now, for a repair that hangs is not waited for, and tells whose it is
+	if v.why != nil {
 		err = d.repair(t, &s, v.repair, v.why)
 	}
 	return s, false, err
+}
+
+// assume has the drive be what s says.
+func (d *Drive) assume(s *superblock) {
+	d.super, d.id, d.cluster, d.unit = *s, s.drive, s.cluster, s.unit
 }
 
 // found is what lies where the superblock copies of a drive of size bytes belong.
