@@ -53,15 +53,12 @@ func (e *Engine) attach(ctx context.Context, d *drive.Drive) error {
 	}
 	begun := time.Now()
 	coming := newAbsent(id, DriveAttaching, e.now())
-	if old != nil {
-		coming.inherit(old)
-	}
 	claimed, err := e.claimFor(ctx, coming, d)
 	if err != nil {
 		if old == nil {
 			e.drives.remove(id)
 		} else {
-			e.drives.put(old)
+			e.drives.put(old, e.now())
 		}
 		return err
 	}
@@ -73,12 +70,6 @@ func (e *Engine) attach(ctx context.Context, d *drive.Drive) error {
 	return nil
 }
 
-// inherit takes over what outlasts an absence.
-func (m *member) inherit(old *member) {
-	m.drain.Store(old.drain.Load())
-	m.successor.Store(old.successor.Load())
-}
-
 // claimFor claims on d what the metadata names there and takes d into service.
 // coming stands for the drive until then.
 func (e *Engine) claimFor(ctx context.Context, coming *member, d *drive.Drive) (claimed int64, err error) {
@@ -86,7 +77,7 @@ func (e *Engine) claimFor(ctx context.Context, coming *member, d *drive.Drive) (
 	defer e.purger.pass.Unlock()
 	e.heal.moves.Lock()
 	defer e.heal.moves.Unlock()
-	e.drives.put(coming)
+	e.drives.put(coming, e.now())
 	if err := e.settleNames(ctx); err != nil {
 		return 0, err
 	}
@@ -108,12 +99,7 @@ func (e *Engine) claimFor(ctx context.Context, coming *member, d *drive.Drive) (
 	if err != nil {
 		return 0, err
 	}
-	m := newMember(d, DriveActive, e.now())
-	m.inherit(coming)
-	if m.leaving() {
-		m.enter(DriveDraining, nil, e.now())
-	}
-	e.drives.put(m)
+	e.drives.put(newMember(d, DriveActive, e.now()), e.now())
 	return claimed, nil
 }
 
@@ -138,7 +124,7 @@ func (e *Engine) ExpectDrive(id layout.DriveID) {
 	e.joining.Lock()
 	defer e.joining.Unlock()
 	if e.drives.now().byID[id] == nil {
-		e.drives.put(newAbsent(id, DriveAbsent, e.now()))
+		e.drives.put(newAbsent(id, DriveAbsent, e.now()), e.now())
 		e.heal.changed()
 	}
 }
@@ -184,8 +170,13 @@ func (m *member) detached() bool {
 }
 
 // Detached reports whether the device of a failed drive has been closed, so that it
-// may be opened again. It has none when it is absent, or no member.
+// may be opened again. It has none when it is absent, or unknown.
 func (e *Engine) Detached(id layout.DriveID) bool {
+	for _, m := range e.drives.open() {
+		if m.id == id {
+			return false
+		}
+	}
 	m := e.drives.now().byID[id]
 	return m == nil || m.detached()
 }
@@ -194,17 +185,18 @@ func (e *Engine) Detached(id layout.DriveID) bool {
 // replacement, too. A drive that is out of service gets its fragments made anew
 // elsewhere. It returns kind NoDrive when there is no such drive.
 func (e *Engine) DrainDrive(id layout.DriveID, on bool) error {
-	m := e.drives.now().byID[id]
-	if m == nil {
+	m := e.drives.wish(id, e.now(), func(m *member) {
+		m.drain.Store(on)
+		if !on {
+			m.successor.Store(nil)
+		}
+	})
+	switch {
+	case m == nil:
 		return wrap("drain drive", fail(NoDrive, fmt.Errorf("%w: %s", errUnknownDrive, id)))
-	}
-	m.drain.Store(on)
-	if on {
-		e.drives.change(m, DriveDraining, nil, e.now(), DriveActive, DriveSuspect)
+	case on:
 		e.heal.begin(id, "drain")
-	} else {
-		m.successor.Store(nil)
-		e.drives.change(m, DriveActive, nil, e.now(), DriveDraining)
+	default:
 		e.heal.changed()
 	}
 	return nil
@@ -215,16 +207,20 @@ func (e *Engine) DrainDrive(id layout.DriveID, on bool) error {
 // goes elsewhere. The old drive is forgotten when ForgetDrive says so. Kind NoDrive:
 // one of them is unknown; Conflict: the successor is not in service.
 func (e *Engine) ReplaceDrive(old, successor layout.DriveID) error {
-	v := e.drives.now()
-	m, to := v.byID[old], v.byID[successor]
-	switch {
-	case m == nil || to == nil:
-		return wrap("replace drive", fail(NoDrive, fmt.Errorf("%w: %s or %s", errUnknownDrive, old, successor)))
-	case old == successor || to.leaving():
-		return wrap("replace drive", fail(Conflict, fmt.Errorf("drive %s cannot succeed %s", successor, old)))
+	err := fail(NoDrive, fmt.Errorf("%w: %s or %s", errUnknownDrive, old, successor))
+	e.drives.wish(old, e.now(), func(m *member) {
+		switch to := e.drives.now().byID[successor]; {
+		case to == nil:
+		case old == successor || to.leaving():
+			err = fail(Conflict, fmt.Errorf("drive %s cannot succeed %s", successor, old))
+		default:
+			err = nil
+			m.successor.Store(&successor)
+		}
+	})
+	if err != nil {
+		return wrap("replace drive", err)
 	}
-	m.successor.Store(&successor)
-	e.drives.change(m, DriveDraining, nil, e.now(), DriveActive, DriveSuspect)
 	e.heal.begin(old, "rebuild")
 	return nil
 }
@@ -260,13 +256,16 @@ func (e *Engine) forget(ctx context.Context, id layout.DriveID) error {
 		err = e.unnamed(id)
 	}
 	if err != nil {
-		e.drives.put(m)
+		e.drives.put(m, e.now())
 		return err
 	}
 	if m.d != nil && !m.is().out() {
 		m.enter(DriveFailed, errForgotten, e.now()) // for who holds an older view
 		m.d.Abandon(errForgotten)
 		go m.detach(e)
+	}
+	if !m.detached() {
+		e.drives.leave(m)
 	}
 	e.log.Info("drive forgotten", "drive", id)
 	e.heal.changed()
@@ -293,7 +292,7 @@ func (e *Engine) closeDrives(ctx context.Context) error {
 	defer cancel()
 	results := make(chan error)
 	running := 0
-	for _, m := range e.drives.now().all {
+	for _, m := range append(e.drives.open(), e.drives.now().all...) {
 		if m.d == nil {
 			continue
 		}

@@ -74,7 +74,8 @@ type member struct {
 	credit atomic.Int64 // free space not yet honoured with a turn
 	room   driveRoom
 	gone   chan struct{} // closed when the device of a failed drive has been
-	// drain is an administrator's wish, which outlasts failures and returns.
+	// drain is an administrator's wish, which outlasts failures and returns. It and
+	// successor are stored with the driveSet's mu held; see wish.
 	drain atomic.Bool
 	// successor gets the fragments of a drive that was replaced; nil: any does.
 	successor atomic.Pointer[layout.DriveID]
@@ -154,6 +155,7 @@ func (v *driveView) drive(id layout.DriveID) *drive.Drive {
 type driveSet struct {
 	mu   sync.Mutex // serializes changes
 	view atomic.Pointer[driveView]
+	left []*member // forgotten, with a device that is not closed yet; guarded by mu
 }
 
 // newDriveSet makes members of the drives, all active, and of those that are
@@ -165,11 +167,11 @@ func newDriveSet(drives []*drive.Drive, expected []layout.DriveID, now time.Time
 		if s.now().byID[d.ID()] != nil {
 			return nil, fmt.Errorf("drive %s is given twice", d.ID())
 		}
-		s.put(newMember(d, DriveActive, now))
+		s.put(newMember(d, DriveActive, now), now)
 	}
 	for _, id := range expected {
 		if s.now().byID[id] == nil {
-			s.put(newAbsent(id, DriveAbsent, now))
+			s.put(newAbsent(id, DriveAbsent, now), now)
 		}
 	}
 	if len(s.now().all) == 0 {
@@ -180,13 +182,17 @@ func newDriveSet(drives []*drive.Drive, expected []layout.DriveID, now time.Time
 
 func (s *driveSet) now() *driveView { return s.view.Load() }
 
-// put adds m, or has it take the place of the member of the same id.
-func (s *driveSet) put(m *member) {
+// put adds m, or has it take the place of the member of the same id, whose wishes it
+// inherits: they may have been uttered while m was being made.
+func (s *driveSet) put(m *member, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.now()
 	all := slices.Clone(old.all)
 	if at := slices.IndexFunc(all, func(o *member) bool { return o.id == m.id }); at >= 0 {
+		m.drain.Store(all[at].drain.Load())
+		m.successor.Store(all[at].successor.Load())
+		m.follow(now)
 		all[at] = m
 	} else {
 		all = append(all, m)
@@ -199,6 +205,44 @@ func (s *driveSet) remove(id layout.DriveID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.publish(slices.DeleteFunc(slices.Clone(s.now().all), func(o *member) bool { return o.id == id }))
+}
+
+// wish has fn note on the drive's member what is to become of it, and brings that into
+// the state that follows. nil: there is no such drive.
+func (s *driveSet) wish(id layout.DriveID, now time.Time, fn func(m *member)) *member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.now().byID[id]
+	if m != nil {
+		fn(m)
+		m.follow(now)
+	}
+	return m
+}
+
+// follow has the state follow the wishes. The driveSet's mu is held.
+func (m *member) follow(now time.Time) {
+	switch is := m.is(); {
+	case m.leaving() && (is == DriveActive || is == DriveSuspect):
+		m.enter(DriveDraining, nil, now)
+	case !m.leaving() && is == DriveDraining:
+		m.enter(DriveActive, nil, now)
+	}
+}
+
+// leave remembers a forgotten member until its device is closed.
+func (s *driveSet) leave(m *member) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = append(slices.DeleteFunc(s.left, (*member).detached), m)
+}
+
+// open returns the forgotten members whose device is not closed yet.
+func (s *driveSet) open() []*member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = slices.DeleteFunc(s.left, (*member).detached)
+	return slices.Clone(s.left)
 }
 
 // publish makes all the members. s.mu is held.

@@ -144,7 +144,8 @@ type farm struct {
 	store *pebblemeta.Store
 
 	story  []string
-	mu     sync.Mutex // guards the bays' copy
+	mu     sync.Mutex // guards the bays' copy and fault, and story
+	life   int        // how often the power was cut; guarded by mu
 	filler sync.WaitGroup
 	// replaced are the drives that were, with the bays of their successors: what the
 	// daemon keeps in documents.
@@ -206,7 +207,7 @@ func (f *farm) start() {
 	for old := range f.replaced {
 		cfg.Expected = append(cfg.Expected, old)
 	}
-	opts := pebblemeta.Options{CacheSize: 1 << 20, Patience: 1500 * time.Millisecond, Eject: f.eject}
+	opts := pebblemeta.Options{CacheSize: 1 << 20, Patience: 1500 * time.Millisecond, Eject: f.ejecter()}
 	dir := ""
 	for _, b := range f.bays {
 		switch {
@@ -239,16 +240,34 @@ func (f *farm) start() {
 	f.fill()
 }
 
-// eject notes that a copy may not be believed any more.
-func (f *farm) eject(_ context.Context, dir string, _ error) error {
+// ejecter returns the Eject of a store that is about to be opened: it notes that a copy
+// may not be believed any more, unless the power was cut before.
+func (f *farm) ejecter() func(context.Context, string, error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	life := f.life
+	return func(_ context.Context, dir string, _ error) error { return f.eject(life, dir) }
+}
+
+func (f *farm) eject(life int, dir string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if life != f.life {
+		return errors.New("the power was cut")
+	}
 	for _, b := range f.bays {
 		if b.dir == dir {
 			b.copy = false
 		}
 	}
 	return nil
+}
+
+// told returns the story so far.
+func (f *farm) told() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.story)
 }
 
 // fill makes copies of the metadata in sound bays until there are enough.
@@ -309,7 +328,10 @@ func (f *farm) powerOff() {
 			after[i].fs = b.fs.CrashClone(cfg)
 		}
 		f.bays = after
+		f.life++
 	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for i, b := range f.bays {
 		if b.dev = devs[i]; b.fault != "" {
 			b.hurt(b.fault)
@@ -372,7 +394,7 @@ func (f *farm) until(what string, ok func() bool) {
 			for _, d := range f.e.Status().Drives {
 				f.t.Log(d.ID, d.State, d.Err)
 			}
-			f.t.Fatalf("waited in vain: %s\nheal: %+v\nscrub: %+v\nstory: %q", what, f.e.HealStatus(), f.e.ScrubStatus(), f.story)
+			f.t.Fatalf("waited in vain: %s\nheal: %+v\nscrub: %+v\nstory: %q", what, f.e.HealStatus(), f.e.ScrubStatus(), f.told())
 		}
 	}
 }
@@ -419,7 +441,7 @@ func (f *farm) checked() {
 		f.t.Fatal("check:", err)
 	}
 	if res.ProblemCount != 0 || res.Degraded != 0 || res.Unreadable != 0 {
-		f.t.Fatalf("check found %+v\nstory: %q", res, f.story)
+		f.t.Fatalf("check found %+v\nstory: %q", res, f.told())
 	}
 }
 

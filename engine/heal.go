@@ -57,10 +57,10 @@ const (
 // Rebalance moves fragments from fuller drives to emptier ones until they are about
 // equally full, in the background; with on false it stops that.
 func (e *Engine) Rebalance(on bool) {
-	e.heal.balance.Store(on)
 	if on {
-		e.heal.begin(layout.DriveID{}, "rebalance")
+		e.heal.begin(layout.DriveID{}, taskRebalance)
 	} else {
+		e.heal.balance.Store(false)
 		e.heal.changed()
 	}
 }
@@ -216,7 +216,9 @@ func (h *healer) round() time.Duration {
 		}
 		h.sweep = false
 		if !h.moved.Load() {
+			h.mu.Lock()
 			h.endBalance(changes) // nothing can be evened out
+			h.mu.Unlock()
 			break
 		}
 		if err == nil {
@@ -244,7 +246,8 @@ func (h *healer) stale() bool {
 	return h.survey.changes != h.changes.Load() && h.survey.pause(time.Now()) <= 0
 }
 
-// endBalance ends a rebalance, unless something changed since changes was read.
+// endBalance ends a rebalance, unless something changed since changes was read. h.mu is
+// held: a rebalance that begins now goes on.
 func (h *healer) endBalance(changes uint64) {
 	if h.changes.Load() == changes {
 		h.balance.Store(false)

@@ -222,17 +222,23 @@ func (h *healer) kind(id layout.DriveID, r reason) string {
 	case id == protectTask():
 		return "protect"
 	case r == reasonBalance:
-		return "rebalance"
+		return taskRebalance
 	case r == reasonOut, m != nil && m.successor.Load() != nil:
 		return "rebuild"
 	}
 	return "drain"
 }
 
+// taskRebalance is the kind of the task that evens out the drives.
+const taskRebalance = "rebalance"
+
 // begin makes a task that somebody has just asked for, so that it is there before the
 // next survey knows what it comes to.
 func (h *healer) begin(id layout.DriveID, kind string) {
 	h.mu.Lock()
+	if kind == taskRebalance {
+		h.balance.Store(true) // before the change: a survey that knows of that sees it
+	}
 	born := h.changes.Add(1)
 	if h.tasks[id] == nil {
 		h.tasks[id] = &task{kind: kind, started: h.e.now()}

@@ -162,7 +162,12 @@ func (e *Engine) straggle(m *member, io *drive.FrameIO) {
 		io.Release()
 		return
 	}
-	e.gate.hold()
+	if e.gate.look() != nil { // it is closing, and its devices are waited for
+		t.left.Add(-1)
+		t.inFlight.Add(-1)
+		io.Release()
+		return
+	}
 	go func() {
 		defer e.gate.leave()
 		_, _ = io.Wait() // nobody wants the bytes any more
@@ -171,6 +176,3 @@ func (e *Engine) straggle(m *member, io *drive.FrameIO) {
 		t.left.Add(-1)
 	}()
 }
-
-// hold is enter for who is in already.
-func (g *gate) hold() { g.state.Add(1) }

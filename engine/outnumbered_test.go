@@ -29,7 +29,9 @@ func TestThreeDrivesFail(t *testing.T) {
 	}
 	out := []int{1, 3, 5} // bays 0 and 2 keep copies of the metadata
 	for _, n := range out {
+		f.mu.Lock()
 		f.bays[n].hurt([]string{faultEIO, faultGone, faultHang}[n/2])
+		f.mu.Unlock()
 	}
 	readable, refused := f.readAll(data, time.Second)
 	if readable == 0 || refused == 0 {

@@ -47,9 +47,18 @@ func (e *epochs) enter() epoch {
 // turn begins a new epoch and returns once the old one is empty. One caller at
 // a time. It returns false when stop was closed first.
 func (e *epochs) turn(stop <-chan struct{}) bool {
-	old := e.now.Add(1) - 1
+	old := e.now.Load()
+	if !e.empty(old+1, stop) { // of the epoch before, which a turn that was stopped did not wait for
+		return false
+	}
+	e.now.Add(1)
+	return e.empty(old, stop)
+}
+
+// empty returns once nobody is in the epochs of the parity of epoch.
+func (e *epochs) empty(epoch uint32, stop <-chan struct{}) bool {
 	for i := range e.shards {
-		for wait := time.Duration(0); e.shards[i].in[old&1].Load() != 0; wait = min(wait+10*time.Microsecond, time.Millisecond) {
+		for wait := time.Duration(0); e.shards[i].in[epoch&1].Load() != 0; wait = min(wait+10*time.Microsecond, time.Millisecond) {
 			select {
 			case <-stop:
 				return false

@@ -92,6 +92,7 @@ type scrubber struct {
 	turn   uint64             // counts scrubs begun and stopped
 	rush   bool               // a drive that came back is being verified
 	saved  time.Time
+	news   bool // to be saved at once, even when closing
 
 	kick   chan struct{}
 	ctx    context.Context // ends with close
@@ -131,7 +132,7 @@ func (s *scrubber) begin(rate int64) {
 		Version: scrubVersion, Since: s.st.Since, Drives: s.st.Drives,
 		Running: true, Started: s.e.now().UTC(), Rate: rate, Total: s.e.stored(),
 	}
-	s.saved = time.Time{}
+	s.saved, s.news = time.Time{}, true
 	s.turn++
 	s.wake()
 }
@@ -156,7 +157,7 @@ func (e *Engine) StopScrub() {
 		return
 	}
 	s.st.Running = false
-	s.saved = time.Time{}
+	s.saved, s.news = time.Time{}, true
 	s.turn++
 	if s.end != nil {
 		s.end()
@@ -230,7 +231,7 @@ func (s *scrubber) suspect(id layout.DriveID) {
 	defer s.mu.Unlock()
 	if !slices.Contains(s.st.Drives, id.String()) {
 		s.st.Drives = append(s.st.Drives, id.String())
-		s.saved = time.Time{}
+		s.saved, s.news = time.Time{}, true
 	}
 	s.wake()
 }
@@ -286,7 +287,7 @@ func (s *scrubber) save() {
 		s.mu.Unlock()
 		return
 	}
-	s.saved = time.Now()
+	s.saved, s.news = time.Now(), false
 	value, err := json.Marshal(&s.st)
 	s.mu.Unlock()
 	if err == nil {

@@ -27,6 +27,7 @@ const (
 // run scrubs until close.
 func (s *scrubber) run() {
 	defer close(s.done)
+	defer s.last()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -79,6 +80,16 @@ func (s *scrubber) round() time.Duration {
 		return time.Hour
 	}
 	return min(max(s.next().Sub(s.e.now()), time.Millisecond), time.Hour)
+}
+
+// last remembers what was begun or stopped, and found suspect, since the last round.
+func (s *scrubber) last() {
+	s.mu.Lock()
+	news := s.news
+	s.mu.Unlock()
+	if news && s.e.store.Err() == nil {
+		s.save()
+	}
 }
 
 func (s *scrubber) forceSave() {

@@ -49,7 +49,7 @@ func (s *torture) writer(rng *rand.Rand) {
 				if s.soonDark() {
 					return
 				}
-				s.t.Errorf("write of %d bytes failed, try %d: %v; %v", w.size, try, err, s.f.story)
+				s.t.Errorf("write of %d bytes failed, try %d: %v; %v", w.size, try, err, s.f.told())
 				return
 			}
 			s.again.Add(1)
@@ -213,12 +213,12 @@ func (s *torture) errands() {
 		s.tell("check")
 		res, err := s.f.e.Check(context.Background(), CheckOptions{Deep: s.rng.IntN(2) == 0})
 		if err != nil {
-			s.t.Errorf("check: %v; %v", err, s.f.story)
+			s.t.Errorf("check: %v; %v", err, s.f.told())
 		}
 		for _, p := range res.Problems {
 			// Drives that are about to fail do not verify, and deep checks find what scratch did.
 			if p.Kind != ProblemCorrupt && p.Kind != ProblemUnread && p.Kind != ProblemSameDrive {
-				s.t.Errorf("check found %+v; %v", p, s.f.story)
+				s.t.Errorf("check found %+v; %v", p, s.f.told())
 			}
 		}
 	}
@@ -239,12 +239,12 @@ func (s *torture) reader(rng *rand.Rand) {
 		}
 		if err != nil && KindOf(err) != NoObject {
 			if !s.soonDark() {
-				s.t.Errorf("read of %s failed after %s: %v; %v", key, took, err, s.f.story)
+				s.t.Errorf("read of %s failed after %s: %v; %v", key, took, err, s.f.told())
 			}
 			return
 		}
 		if took > readPatience {
-			s.t.Errorf("read of %s took %s; %v", key, took, s.f.story)
+			s.t.Errorf("read of %s took %s; %v", key, took, s.f.told())
 		}
 		if match(s.h.possible(key, since), err == nil, data) == nil && !s.dark.Load() {
 			s.t.Errorf("read of %s found %d bytes (%v) that nobody wrote; possible were %v", key, len(data), err, s.h.possible(key, since))
@@ -269,7 +269,7 @@ func (s *torture) readRange(rng *rand.Rand, key string, since int64) {
 	data, err := fetchRange(o, off, n, rng.IntN(3))
 	if err != nil {
 		if !s.soonDark() {
-			s.t.Errorf("read of %d+%d of %s failed: %v; %v", off, n, key, err, s.f.story)
+			s.t.Errorf("read of %d+%d of %s failed: %v; %v", off, n, key, err, s.f.told())
 		}
 		return
 	}
@@ -279,6 +279,6 @@ func (s *torture) readRange(rng *rand.Rand, key string, since int64) {
 		}
 	}
 	if !s.dark.Load() {
-		s.t.Errorf("read of %d+%d of %s found what nobody wrote; %v", off, n, key, s.f.story)
+		s.t.Errorf("read of %d+%d of %s found what nobody wrote; %v", off, n, key, s.f.told())
 	}
 }

@@ -28,7 +28,7 @@ func TestTwoDrivesFail(t *testing.T) {
 		seed := first + uint64(i)
 		s := runTorture(t, seed)
 		if t.Failed() {
-			t.Fatalf("seed %d failed: go test -run TestTwoDrivesFail ./engine -seed %d -seeds 1\nschedule: %v", seed, seed, s.f.story)
+			t.Fatalf("seed %d failed: go test -run TestTwoDrivesFail ./engine -seed %d -seeds 1\nschedule: %v", seed, seed, s.f.told())
 		}
 		total.add(s)
 	}
@@ -66,6 +66,8 @@ func (s *torture) add(o *torture) {
 }
 
 func (s *torture) tell(format string, args ...any) {
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
 	s.f.story = append(s.f.story, fmt.Sprintf(format, args...))
 }
 
@@ -180,7 +182,7 @@ func (s *torture) work() {
 	target := s.acks.Load() + int64(s.rng.IntN(30))
 	for end := time.Now().Add(10 * time.Second); s.acks.Load() < target && !s.t.Failed(); time.Sleep(200 * time.Microsecond) {
 		if time.Now().After(end) {
-			s.t.Errorf("writes do not go on; %v", s.f.story)
+			s.t.Errorf("writes do not go on; %v", s.f.told())
 			return
 		}
 	}
