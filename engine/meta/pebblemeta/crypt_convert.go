@@ -139,9 +139,9 @@ func (c *cryptFS) convert(dir, name string) (did bool, err error) {
 		}
 	}
 	if w != nil && w.off > 0 {
-		// With several copies, what was written may not be in the one that is read yet.
-		if err := w.inner.Sync(); err != nil {
-			w.broken = err // the next one would not tell
+		// With several copies, what was written may not be in the one that is read yet;
+		// Stat waits for it. (Not Sync: were it to fail, the next one would not tell.)
+		if _, err := w.inner.Stat(); err != nil {
 			return false, err
 		}
 	}

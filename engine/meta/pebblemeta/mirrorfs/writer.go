@@ -170,7 +170,7 @@ func (w *writer) Preallocate(off, length int64) error {
 
 func (w *writer) Prefetch(int64, int64) error { return nil }
 
-// Stat implements vfs.File.
+// Stat implements vfs.File. Every copy's file has what was written then.
 func (w *writer) Stat() (vfs.FileInfo, error) {
 	w.fs.ns.RLock()
 	defer w.fs.ns.RUnlock()
